@@ -1,0 +1,1 @@
+"""Bytes and facts: object stores, records and the layered read; knows nothing of HTTP or WhatsApp."""
