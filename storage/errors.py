@@ -15,7 +15,8 @@
     │   ├── OriginRefused            it refuses our token or permission
     │   ├── OriginTimeout            a phase of the exchange took too long
     │   └── OriginFailed             any other failure or a nonsensical answer
-    │       └── OriginLied           size, hash or type are not what was declared
+    │       ├── OriginLied           size, hash or type are not what was declared
+    │       └── OriginTooLarge       it has more bytes than we take
     └── RecordsError                 the database did not answer
         ├── RecordsUnavailable       locked, gone, or out of connections
         └── RecordConflict           the change contradicts what is recorded
@@ -102,6 +103,12 @@ class OriginFailed(OriginError):
 
 class OriginLied(OriginFailed):
     """The provider's bytes are not what it declared."""
+
+
+class OriginTooLarge(OriginFailed):
+    """The provider's medium is larger than any that is taken."""
+
+    permanent = True
 
 
 class RecordsError(MediaError):
