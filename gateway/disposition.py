@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 MAX_FILENAME_LENGTH = 150  # characters; with four bytes each still near what a file system takes
 
-_INLINE_TYPES = re.compile(r"(?:image|audio|video)/(?!.*(?:svg|xml))[0-9a-z!#$&^_.+-]+|application/pdf|text/plain")
+_INLINE_TYPES = re.compile(r"(?:image|audio|video)/(?!.*(?:svg|xml))[0-9a-z!#$&^_.+-]+|text/plain")
 _PATH_SEPARATOR = re.compile(r"[/\\]")
 _EXTENSION = re.compile(r"\.[0-9A-Za-z]{1,16}")
 _PERCENT_ESCAPE = re.compile(r"%(?=[0-9A-Fa-f]{2})")
@@ -18,7 +18,8 @@ _ATTR_CHARS = "!#$&+-.^_`|~"  # RFC 8187 §3.2.1, besides letters and digits
 def may_be_inline(content_type: str) -> bool:
     """Tell whether a type is known to be inactive: all others might be run by a browser, or are unknown to it.
 
-    Images (no SVG), audio, video, PDF and plain text; never HTML, XML or scripts.
+    Images (no SVG), audio, video and plain text; never HTML, XML or scripts. Nor PDF: it can carry scripts, and the
+    sandbox that we send keeps Chromium's viewer from showing it in place anyway.
     """
     essence = content_type.partition(";")[0].strip(" \t").lower()
     return _INLINE_TYPES.fullmatch(essence) is not None

@@ -31,6 +31,8 @@ from typing import ClassVar
 class MediaError(Exception):
     """The medium could not be served."""
 
+    code: ClassVar[str] = "internal-error"
+    """The cause in a word: what a record remembers and what a client reads as the problem's type."""
     permanent: ClassVar[bool] = False
     """Whether asking again is pointless until somebody changes something."""
 
@@ -42,6 +44,8 @@ class MediaError(Exception):
 
 class StorageError(MediaError):
     """The object store failed."""
+
+    code = "storage-unavailable"
 
 
 class ObjectNotFound(StorageError):
@@ -62,11 +66,14 @@ class StoreForbidden(StorageError):
 class ObjectFrozen(StorageError):
     """The object is in an archive tier and must be restored first."""
 
+    code = "media-frozen"
     permanent = True
 
 
 class StoreFull(StorageError):
     """There is no space left to store the object."""
+
+    code = "storage-full"
 
 
 class StoreUnavailable(StorageError):
@@ -76,15 +83,20 @@ class StoreUnavailable(StorageError):
 class OriginError(MediaError):
     """The provider did not deliver the medium."""
 
+    code = "provider-error"
+
 
 class OriginGone(OriginError):
     """The provider no longer has the medium."""
 
+    code = "media-expired"
     permanent = True
 
 
 class OriginBusy(OriginError):
     """The provider limits the rate of requests."""
+
+    code = "provider-busy"
 
 
 class OriginRefused(OriginError):
@@ -95,6 +107,8 @@ class OriginRefused(OriginError):
 
 class OriginTimeout(OriginError):
     """The provider took too long to answer."""
+
+    code = "provider-timeout"
 
 
 class OriginFailed(OriginError):
@@ -108,11 +122,14 @@ class OriginLied(OriginFailed):
 class OriginTooLarge(OriginFailed):
     """The provider's medium is larger than any that is taken."""
 
+    code = "media-too-large"
     permanent = True
 
 
 class RecordsError(MediaError):
     """The media records could not be read or written."""
+
+    code = "records-unavailable"
 
 
 class RecordsUnavailable(RecordsError):
@@ -122,4 +139,5 @@ class RecordsUnavailable(RecordsError):
 class RecordConflict(RecordsError):
     """The change contradicts what is already recorded."""
 
+    code = "conflict"
     permanent = True

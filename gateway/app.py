@@ -1,0 +1,135 @@
+"""Builds the ASGI application: routes, middleware, errors and lifespan."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway import logs
+from gateway.errors import TABLE, MethodNotAllowed, NotFound, Row, problem, problem_response
+from gateway.metrics import Metrics
+from gateway.middleware import Observed
+from gateway.routing import MessageRoute
+from gateway.services import Services, open_services
+from gateway.settings import Settings
+
+EXPOSED = ("Content-Range", "Accept-Ranges", "ETag", "Content-Length", "X-Media-Source", "X-Media-Variant")
+Extra = Callable[[Services], AbstractAsyncContextManager[list[BaseRoute]]]
+
+
+def create_app(settings: Settings | None = None, *, extra: Extra | None = None) -> Starlette:
+    """Return the application; without ``settings`` they are read from the environment.
+
+    ``extra`` adds routes that live as long as the services do: the demo's page.
+
+    Raises:
+        ConfigurationError: The environment is wrong.
+    """
+    settings = settings or Settings.load()
+    logs.configure(settings.gateway.log_level)
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with open_services(settings, metrics, registry) as services:
+            app.router.routes[:] = routes(services)
+            if extra is None:
+                yield
+            else:
+                async with extra(services) as more:
+                    app.router.routes.extend(more)
+                    yield
+            services.operations.stopping = True
+
+    handlers = {**dict.fromkeys(TABLE, _failed), HTTPException: _refused}
+    return Starlette(
+        lifespan=lifespan,
+        middleware=[Middleware(Observed, metrics=metrics), *_cors(settings)],
+        exception_handlers=handlers,
+    )
+
+
+def routes(services: Services) -> list[BaseRoute]:
+    """Return every route of the gateway, in one table."""
+    media, messages, webhooks = services.media, services.messages, services.webhooks
+    operations = services.operations
+    return [
+        MessageRoute(
+            "",
+            "media",
+            {
+                "GET": media,
+                "HEAD": media,
+                "OPTIONS": media,
+                "PUT": endpoint(messages.put),
+                "DELETE": endpoint(messages.delete),
+            },
+        ),
+        MessageRoute("/info", "info", {"GET": endpoint(messages.info)}),
+        MessageRoute("/url", "url", {"POST": endpoint(messages.mint)}),
+        MessageRoute("/retry", "retry", {"POST": endpoint(messages.retry)}),
+        Route("/media/messages", messages.page, name="messages"),
+        Route("/webhooks/whatsapp", webhooks.handshake, name="webhook handshake"),
+        Route("/webhooks/whatsapp", webhooks.receive, methods=["POST"], name="webhook"),
+        Route("/webhooks/whatsapp/{workspace_id}", webhooks.handshake, name="webhook handshake"),
+        Route("/webhooks/whatsapp/{workspace_id}", webhooks.receive, methods=["POST"], name="webhook"),
+        Route("/healthz", operations.healthz),
+        Route("/readyz", operations.readyz),
+        Route("/metrics", operations.metrics),
+    ]
+
+
+def endpoint(function: Callable[[Request], object]) -> ASGIApp:
+    """Return an ASGI application that answers by a function from request to response."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await function(Request(scope, receive))  # type: ignore[misc] # a coroutine function
+        await response(scope, receive, send)
+
+    return answer
+
+
+def _cors(settings: Settings) -> list[Middleware]:
+    origins = settings.gateway.cors_origins
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["Range", "If-Range", "If-None-Match", "If-Modified-Since", "Authorization", "X-API-Key"],
+            expose_headers=EXPOSED,
+            max_age=86_400,
+        )
+    ]
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    return problem(error, _request_id(request))
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    """Answer what Starlette itself refuses: an unknown path, a method that a route does not know."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 404:  # noqa: PLR2004 Not Found
+        return problem(NotFound("There is nothing at this path."), _request_id(request))
+    headers = getattr(error, "headers", None)
+    if status == 405:  # noqa: PLR2004 Method Not Allowed
+        return problem(MethodNotAllowed(headers=headers), _request_id(request))
+    return problem_response(
+        Row(status, "Refused"), "refused", "The request was refused.", _request_id(request), headers
+    )
+
+
+def _request_id(request: Request) -> str:
+    return str(request.scope.get("state", {}).get("request_id", ""))

@@ -1,0 +1,131 @@
+"""Credentials to one principal: signed URLs and the host application's API keys; everything else is refused."""
+
+import hashlib
+import hmac
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import time
+from urllib.parse import quote, urlencode
+
+from gateway.errors import Forbidden, Unauthorized
+
+MAX_LIFE = 7 * 24 * 3600  # seconds, of a minted URL
+DEFAULT_LIFE = 3600
+_BUCKETS = 10  # a URL's expiry is rounded up to a tenth of its life, so that caches see the same URL again
+_DIGITS = re.compile(r"[0-9]{1,15}")
+_SIGNED = ("exp", "kid", "sig")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedUrl:
+    """A minted URL, and when it ends."""
+
+    url: str
+    expires_at: int
+    """Unix seconds."""
+
+
+def signature(key: bytes, message_id: str, variant: str, *, download: bool, exp: int) -> str:
+    """Return ``sig`` of the contract: base64url, unpadded, of the HMAC-SHA256 over version, subject and expiry."""
+    text = f"v1\n{message_id}\n{variant}\n{int(download)}\n{exp}"
+    return urlsafe_b64encode(hmac.digest(key, text.encode(), hashlib.sha256)).rstrip(b"=").decode()
+
+
+class Signer:
+    """Mints and checks signed URLs; several keys are valid at once, the first one signs."""
+
+    def __init__(self, keys: Mapping[str, bytes], *, public_url: str, clock: Callable[[], float] = time) -> None:
+        self._keys = dict(keys)
+        self._public_url = public_url.rstrip("/")
+        self._clock = clock
+
+    @property
+    def can_mint(self) -> bool:
+        """Whether there is a key to sign with."""
+        return bool(self._keys)
+
+    def mint(
+        self,
+        message_id: str,
+        variant: str = "original",
+        *,
+        download: bool = False,
+        expires_in: int = DEFAULT_LIFE,
+        base: str = "",
+    ) -> SignedUrl:
+        """Return a URL that opens one variant for at least ``expires_in`` seconds, and at most a tenth more.
+
+        ``base`` is what the URL begins with where no public URL is configured.
+        Two calls in the same tenth of that life return the same URL, so that browsers and CDNs can cache by it.
+
+        Raises:
+            Forbidden: No signing key is configured.
+        """
+        if not self._keys:
+            raise Forbidden("No signing key is configured: set MEDIA_SIGNING_KEYS.")
+        kid, key = next(iter(self._keys.items()))
+        bucket = max(1, expires_in // _BUCKETS)
+        exp = -int(-(self._clock() + expires_in) // bucket) * bucket
+        query = {"variant": variant} if variant != "original" else {}
+        query |= {"download": "1"} if download else {}
+        query |= {"exp": str(exp), "kid": kid, "sig": signature(key, message_id, variant, download=download, exp=exp)}
+        path = f"/media/messages/{quote(message_id, safe='')}"
+        return SignedUrl(f"{self._public_url or base}{path}?{urlencode(query)}", exp)
+
+    def check(self, message_id: str, variant: str, *, download: bool, query: Mapping[str, str]) -> bool:
+        """Whether the query's signature opens that variant now; compared in constant time."""
+        exp, key = query.get("exp", ""), self._keys.get(query.get("kid", ""))
+        if key is None or not _DIGITS.fullmatch(exp) or int(exp) <= self._clock():
+            return False
+        expected = signature(key, message_id, variant, download=download, exp=int(exp))
+        return hmac.compare_digest(expected.encode(), query.get("sig", "").encode())
+
+
+class Gatekeeper:
+    """Decides who may do what."""
+
+    def __init__(self, signer: Signer, api_keys: Sequence[str], *, enabled: bool = True) -> None:
+        self._signer = signer
+        self._digests = [_digest(key) for key in api_keys]
+        self._enabled = enabled
+
+    def admit_host(self, api_key: str | None) -> None:
+        """Let the host application's backend in, and nobody else.
+
+        Raises:
+            Unauthorized: There is no API key in the request.
+            Forbidden: It is not one of ours.
+        """
+        if not self._enabled:
+            return
+        if api_key is None:
+            raise Unauthorized("An API key is needed, as X-API-Key.")
+        if not self._knows(api_key):
+            raise Forbidden
+
+    def admit_reader(
+        self, message_id: str, variant: str, *, download: bool, query: Mapping[str, str], api_key: str | None
+    ) -> None:
+        """Let in who may read one variant of a message's medium: any one good credential is enough.
+
+        Raises:
+            Unauthorized: There is no credential in the request.
+            Forbidden: There is one, but none that opens this.
+        """
+        signed = any(name in query for name in _SIGNED)
+        if not self._enabled or (api_key is not None and self._knows(api_key)):
+            return
+        if signed and self._signer.check(message_id, variant, download=download, query=query):
+            return
+        raise Forbidden if signed or api_key is not None else Unauthorized
+
+    def _knows(self, api_key: str) -> bool:
+        # Digests have one length: compare_digest would tell that of a key.
+        given = _digest(api_key)
+        return any(hmac.compare_digest(given, known) for known in self._digests)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

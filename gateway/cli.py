@@ -1,0 +1,218 @@
+"""The command line: ``media-gateway COMMAND``."""
+
+import asyncio
+import json
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.settings import Settings
+    from ingest.queue import Queue
+
+T = TypeVar("T")
+
+# Commands import what they need: `--help` answers at once, and the folder that all processes count their metrics into
+# must be known before the metrics' library is imported.
+
+USAGE = 2
+PROBLEM = 1
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Serves WhatsApp media for ever.")
+jobs_app = typer.Typer(no_args_is_help=True, help="The queue, and dead letters with their reasons.")
+app.add_typer(jobs_app, name="jobs")
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that serve HTTP.")] = 1,
+    worker: Annotated[
+        bool | None, typer.Option("--worker/--no-worker", help="Run the ingest worker too; default: on SQLite.")
+    ] = None,
+) -> None:
+    """Serve HTTP; on SQLite with the ingest worker beside it. Migrates the database first."""
+    os.environ["MEDIA_LISTEN_HOST"] = host
+    with ExitStack() as stack:
+        _share_metrics(stack)
+        from gateway import serving
+
+        settings = _settings()
+        asyncio.run(serving.migrate(settings))
+        if worker if worker is not None else settings.queue_url.startswith("sqlite"):
+            stack.enter_context(serving.worker_beside(grace=settings.gateway.graceful_timeout))
+        serving.serve(settings, host=host, port=port, workers=workers)
+
+
+@app.command()
+def worker(
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Jobs at once.")] = 8,
+    metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Serve metrics there.")] = None,
+    watch_stdin: Annotated[bool, typer.Option("--watch-stdin", hidden=True)] = False,
+) -> None:
+    """Run ingest jobs alone. Migrates the database first."""
+    from gateway import serving
+
+    settings = _settings()
+
+    async def run() -> None:
+        await serving.migrate(settings)
+        await serving.work(settings, concurrency=concurrency, metrics_port=metrics_port, watch_stdin=watch_stdin)
+
+    asyncio.run(run())
+
+
+@app.command()
+def demo(port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 0) -> None:
+    """Run gateway, worker, provider simulator and a sample chat on loopback, in a temporary folder."""
+    with ExitStack() as stack:
+        _share_metrics(stack)
+        folder = stack.enter_context(TemporaryDirectory(prefix="media-gateway-demo-"))
+        from gateway.demo.chat import run_demo
+
+        asyncio.run(run_demo(Path(folder), port=port))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    from gateway import serving
+
+    asyncio.run(serving.migrate(_settings()))
+
+
+@app.command()
+def sign(
+    message_id: str,
+    variant: Annotated[str, typer.Option()] = "original",
+    expires_in: Annotated[int, typer.Option(min=1, help="Seconds.")] = 3600,
+    download: Annotated[bool, typer.Option("--download")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print a signed URL for a message's medium."""
+    from gateway.auth import MAX_LIFE, Signer
+    from gateway.bodies import timestamp
+    from gateway.errors import Forbidden
+
+    settings = _settings()
+    signer = Signer(settings.gateway.keys(), public_url=settings.gateway.public_url)
+    try:
+        minted = signer.mint(message_id, variant, download=download, expires_in=min(expires_in, MAX_LIFE))
+    except Forbidden as error:
+        _stop(str(error))
+    if as_json:
+        typer.echo(json.dumps({"url": minted.url, "expires_at": timestamp(minted.expires_at)}))
+    else:
+        typer.echo(minted.url)
+
+
+@jobs_app.command("list")
+def list_jobs(
+    dead: Annotated[bool, typer.Option("--dead", help="Only what will not be tried again.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show waiting, running and dead jobs, the newest first; exit status 1 where some are dead."""
+    from ingest.queue import DEAD, WAITING, Job, Queue
+
+    async def ask(queue: Queue) -> list[Job]:
+        return await queue.jobs(status=DEAD if dead else (*DEAD, *WAITING, "PENDING"), limit=limit)
+
+    found = _with_queue(ask)
+    if as_json:
+        typer.echo(json.dumps([asdict(job) for job in found]))
+    else:
+        for job in found:
+            typer.echo(f"{job.id}  {job.status:<9} {job.queue:<11} {job.kind:<7} {job.subject}  {job.error or ''}")
+    raise typer.Exit(PROBLEM if any(job.status in DEAD for job in found) else 0)
+
+
+@jobs_app.command("retry")
+def retry_jobs(
+    message_ids: Annotated[list[str] | None, typer.Argument(help="Messages whose medium to ingest again.")] = None,
+    dead: Annotated[bool, typer.Option("--dead", help="All of which the last job is dead.")] = False,
+) -> None:
+    """Ingest again."""
+    from ingest.queue import DEAD, HIGH, INGEST, Queue
+
+    if not message_ids and not dead:
+        _stop("name messages, or give --dead")
+
+    async def again(queue: Queue) -> int:
+        found = await queue.jobs(status=DEAD, limit=10_000) if dead else []
+        subjects = {job.subject: job.id for job in found if job.kind == INGEST}
+        for message_id in dict.fromkeys([*(message_ids or []), *subjects]):
+            await queue.enqueue(INGEST, message_id, HIGH)
+        await queue.forget(list(subjects.values()))
+        return len({*(message_ids or []), *subjects})
+
+    typer.echo(f"{_with_queue(again)} enqueued")
+
+
+@jobs_app.command("cancel")
+def cancel_jobs(job_ids: list[str]) -> None:
+    """Keep jobs from running (again)."""
+    from ingest.queue import Queue
+
+    async def cancel(queue: Queue) -> None:
+        for job_id in job_ids:
+            await queue.cancel(job_id)
+
+    _with_queue(cancel)
+
+
+def _with_queue(work: "Callable[[Queue], Awaitable[T]]") -> T:
+    """Run a question to the queue; exit status 2 and one line where its database does not answer."""
+    from ingest.queue import Queue
+    from storage.errors import MediaError
+
+    settings = _settings()
+
+    async def run() -> T:
+        async with Queue(settings.queue_url, records_url=settings.storage.records_url) as queue:
+            return await work(queue)
+
+    try:
+        return asyncio.run(run())
+    except MediaError as error:
+        _stop(str(error))
+
+
+def _share_metrics(stack: ExitStack) -> None:
+    """Let all child processes count into one folder, which `/metrics` sums up."""
+    folder = stack.enter_context(TemporaryDirectory(prefix="media-gateway-metrics-"))
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+
+
+def _settings() -> "Settings":
+    from gateway.settings import ConfigurationError, Settings
+
+    try:
+        return Settings.load()
+    except ConfigurationError as error:
+        _stop(str(error))
+
+
+def _stop(message: str) -> NoReturn:
+    print(f"media-gateway: {message}", file=sys.stderr)  # noqa: T201 the command line speaks
+    raise typer.Exit(USAGE)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

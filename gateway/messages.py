@@ -1,0 +1,186 @@
+"""What the host application does with messages: register, look at, mint URLs for, retry, list and delete."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.auth import DEFAULT_LIFE, MAX_LIFE, Gatekeeper, Signer
+from gateway.bodies import json_response, read_json, timestamp
+from gateway.errors import BadRequest, Deleted, NotFound
+from ingest.registry import Registry
+from ingest.whatsapp.answers import normalise_sha256
+from storage.record import Cursor, MediaRecord, NewMessage, Status
+
+_MAX_SIZE = 2**53  # bytes; beyond, JSON numbers are not exact
+
+
+def _plain(text: str) -> str:
+    if any(ch < " " or ch == "\x7f" for ch in text):
+        raise ValueError("must not hold control characters")
+    return text
+
+
+def _sha256(text: str) -> str:
+    return normalise_sha256(text) or ""
+
+
+Word = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)]
+
+
+class Registration(BaseModel):
+    """The body of ``PUT /media/messages/{id}``."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    workspace_id: Word = "default"
+    provider_media_id: Word | None = None
+    copy_of: Word | None = None
+    kind: Annotated[str, Field(pattern=r"^(image|video|audio|document|sticker)$")] | None = None
+    mime_type: Word | None = None
+    sha256: Annotated[str, Field(max_length=64), AfterValidator(_sha256)] | None = None
+    size: Annotated[int, Field(ge=0, le=_MAX_SIZE)] | None = None
+    filename: Annotated[str, Field(max_length=1024), AfterValidator(_plain)] | None = None
+    conversation_id: Word | None = None
+    participants: Annotated[list[Word], Field(max_length=10_000)] | None = None
+    ingest: bool = True
+
+    def new_message(self, message_id: str) -> NewMessage:
+        """Return what is to be recorded."""
+        return NewMessage(
+            message_id=message_id,
+            workspace_id=self.workspace_id,
+            provider_media_id=self.provider_media_id,
+            kind=self.kind,
+            filename=self.filename,
+            declared_type=self.mime_type,
+            declared_sha256=self.sha256,
+            declared_size=self.size,
+            conversation_id=self.conversation_id,
+            participants=tuple(self.participants) if self.participants is not None else None,
+        )
+
+
+class UrlOrder(BaseModel):
+    """The body of ``POST /media/messages/{id}/url``."""
+
+    variant: Annotated[str, Field(pattern=r"^[a-z]{1,20}$")] = "original"
+    download: bool = False
+    expires_in: Annotated[int, Field(ge=1, le=MAX_LIFE)] = DEFAULT_LIFE
+
+
+class Messages:
+    """The endpoints; all of them need the host application's API key."""
+
+    def __init__(self, *, gatekeeper: Gatekeeper, signer: Signer, registry: Registry) -> None:
+        self._gatekeeper = gatekeeper
+        self._signer = signer
+        self._registry = registry
+
+    async def put(self, request: Request) -> Response:
+        """Register a message's medium: 201, or 200 where it was known."""
+        message_id = self._admit(request)
+        registration = await read_json(request, Registration)
+        if (registration.provider_media_id is None) == (registration.copy_of is None):
+            raise BadRequest("Either provider_media_id or copy_of is needed.")
+        new = registration.new_message(message_id)
+        if registration.copy_of is not None:
+            source = await self._live(registration.copy_of)
+            record, created = await self._registry.copy(new, source)
+        else:
+            record, created = await self._registry.register(new, ingest=registration.ingest)
+        return json_response(self._info(record, request), 201 if created else 200)
+
+    async def delete(self, request: Request) -> Response:
+        """Delete a message's medium: 204, also where it is gone already."""
+        message_id = self._admit(request)
+        if not await self._registry.delete(message_id) and await self._registry.get(message_id) is None:
+            raise NotFound
+        return Response(status_code=204)
+
+    async def info(self, request: Request) -> Response:
+        """Show the record and what is known of the medium."""
+        return json_response(self._info(await self._live(self._admit(request)), request))
+
+    async def mint(self, request: Request) -> Response:
+        """Mint a signed URL for one variant."""
+        record = await self._live(self._admit(request))
+        order = await read_json(request, UrlOrder)
+        minted = self._signer.mint(
+            record.message_id,
+            order.variant,
+            download=order.download,
+            expires_in=order.expires_in,
+            base=_base(request),
+        )
+        return json_response({"url": minted.url, "expires_at": timestamp(minted.expires_at)})
+
+    async def retry(self, request: Request) -> Response:
+        """Ingest again, whatever became of it before: 202."""
+        record = await self._live(self._admit(request))
+        await self._registry.retry(record)
+        return json_response({"message_id": record.message_id, "status": Status.PENDING}, 202)
+
+    async def page(self, request: Request) -> Response:
+        """List records."""
+        self._gatekeeper.admit_host(request.headers.get("x-api-key"))
+        query = request.query_params
+        try:
+            status = Status(query["status"]) if "status" in query else None
+            after = Cursor.decode(query["cursor"]) if query.get("cursor") else None
+            limit = int(query.get("limit", "50"))
+        except ValueError as error:
+            raise BadRequest(str(error)) from None
+        found, cursor = await self._registry.page(
+            workspace_id=query.get("workspace_id"), status=status, after=after, limit=limit
+        )
+        messages = [self._info(record, request) for record in found]
+        return json_response({"messages": messages, "next_cursor": cursor.encode() if cursor else None})
+
+    def _admit(self, request: Request) -> str:
+        self._gatekeeper.admit_host(request.headers.get("x-api-key"))
+        message_id: str = request.path_params["message_id"]
+        return message_id
+
+    async def _live(self, message_id: str) -> MediaRecord:
+        record = await self._registry.get(message_id)
+        if record is None:
+            raise NotFound
+        if record.deleted_at is not None:
+            raise Deleted
+        return record
+
+    def _info(self, record: MediaRecord, request: Request) -> dict[str, Any]:
+        stored = record.stored
+        return {
+            "message_id": record.message_id,
+            "workspace_id": record.workspace_id,
+            "conversation_id": record.conversation_id,
+            "kind": record.kind,
+            "status": record.status,
+            "error": record.error,
+            "mime_type": record.content_type or record.declared_type,
+            "size": stored.size if stored else record.declared_size,
+            "sha256": stored.sha256 if stored else record.declared_sha256,
+            "filename": record.filename,
+            "stored_url": stored.url if stored else None,
+            "stored_at": timestamp(record.media_stored_at) if stored else None,
+            "storage_backend": stored.backend if stored else None,
+            "expires_at": timestamp(record.expires_at),
+            "created_at": timestamp(record.created_at),
+            "variants": self._variants(record, request),
+        }
+
+    def _variants(self, record: MediaRecord, request: Request) -> dict[str, Any]:
+        if record.stored is None:
+            return {}
+        base = _base(request)
+        url = f"{base}{request.url.path.removesuffix('/info')}"
+        if self._signer.can_mint:
+            url = self._signer.mint(record.message_id, base=base).url
+        return {"original": {"url": url, "size": record.stored.size, "type": record.content_type}}
+
+
+def _base(request: Request) -> str:
+    return f"{request.url.scheme}://{request.url.netloc}"

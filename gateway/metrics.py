@@ -1,0 +1,128 @@
+"""All metrics of the gateway and its worker; labels are bounded, units are base units."""
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SLOW = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """Observes every part that wants to be observed, so that none of them knows Prometheus."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "media_gateway_requests", "Requests answered.", ("route", "method", "status", "source"), registry=registry
+        )
+        self.latency = Histogram(
+            "media_gateway_request_duration_seconds",
+            "From the request to the last byte.",
+            ("source",),
+            registry=registry,
+            buckets=_SLOW,
+        )
+        self.first_byte = Histogram(
+            "media_gateway_time_to_first_byte_seconds",
+            "Until a medium was ready to be sent.",
+            ("source",),
+            registry=registry,
+            buckets=_FAST,
+        )
+        self.sent = Counter("media_gateway_sent_bytes", "Bytes of media sent.", ("source",), registry=registry)
+        self.ranges = Counter("media_gateway_ranges_served", "Partial answers.", registry=registry)
+        self.storage = Histogram(
+            "media_gateway_storage_operation_duration_seconds",
+            "Operations on object stores.",
+            ("backend", "operation", "outcome"),
+            registry=registry,
+            buckets=_FAST,
+        )
+        self.provider = Histogram(
+            "media_gateway_provider_call_duration_seconds",
+            "Calls to the provider.",
+            ("operation", "outcome"),
+            registry=registry,
+            buckets=_SLOW,
+        )
+        self.fallbacks = Counter(
+            "media_gateway_fallbacks", "Stored media that the provider had to deliver.", ("outcome",), registry=registry
+        )
+        self.flights_open = Gauge(
+            "media_gateway_flights_open",
+            "Downloads under way.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.flights_joined = Counter(
+            "media_gateway_flights_joined", "Readers that shared a download.", registry=registry
+        )
+        self.cache_hits = Counter("media_gateway_cache_hits", "Reads from the memory cache.", registry=registry)
+        self.cache_misses = Counter("media_gateway_cache_misses", "Reads past the memory cache.", registry=registry)
+        self.cache_bytes = Gauge(
+            "media_gateway_cache_bytes", "Bytes in the memory cache.", registry=registry, multiprocess_mode="livesum"
+        )
+        self.webhooks = Counter("media_gateway_webhooks", "Webhooks received.", ("outcome",), registry=registry)
+        self.jobs = Histogram(
+            "media_gateway_ingest_job_duration_seconds",
+            "Attempts of jobs.",
+            ("kind", "outcome"),
+            registry=registry,
+            buckets=_SLOW,
+        )
+        self.breakers = Gauge(
+            "media_gateway_upstream_breaker_open",
+            "1 while an account's breaker is open.",
+            ("workspace",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+
+    def served(self, source: str, status: int, first_byte: float, sent: int) -> None:
+        """Count a medium that was served; ``first_byte`` in seconds, ``sent`` in bytes."""
+        self.first_byte.labels(source).observe(first_byte)
+        self.sent.labels(source).inc(sent)
+        if status == 206:  # noqa: PLR2004 Partial Content
+            self.ranges.inc()
+
+    def answered(self, route: str, method: str, status: int, source: str, seconds: float) -> None:
+        """Count a request."""
+        self.requests.labels(route, method, str(status), source).inc()
+        self.latency.labels(source).observe(seconds)
+
+    def storage_operation(self, backend: str, operation: str, outcome: str, seconds: float) -> None:
+        """Count an operation on a store."""
+        self.storage.labels(backend, operation, outcome).observe(seconds)
+
+    def provider_call(self, operation: str, outcome: str, seconds: float) -> None:
+        """Count a call to the provider."""
+        self.provider.labels(operation, outcome).observe(seconds)
+
+    def flight_opened(self) -> None:
+        """Count a flight that began."""
+        self.flights_open.inc()
+
+    def flight_joined(self) -> None:
+        """Count a reader that shared one."""
+        self.flights_joined.inc()
+
+    def flight_closed(self) -> None:
+        """Count a flight that ended."""
+        self.flights_open.dec()
+
+    def cache_read(self, *, hit: bool) -> None:
+        """Count a read of the memory cache."""
+        (self.cache_hits if hit else self.cache_misses).inc()
+
+    def fallback(self, outcome: str) -> None:
+        """Count a stored medium that was asked from the provider."""
+        self.fallbacks.labels(outcome).inc()
+
+    def job_ended(self, kind: str, outcome: str, seconds: float) -> None:
+        """Count an attempt of a job."""
+        self.jobs.labels(kind, outcome).observe(seconds)
+
+    def breaker_states(self, states: Mapping[str, bool]) -> None:
+        """Show which accounts' breakers are open."""
+        for workspace_id, is_open in states.items():
+            self.breakers.labels(workspace_id).set(is_open)

@@ -1,0 +1,157 @@
+"""Runs processes: the HTTP server, the ingest worker beside or instead of it, and what both need first."""
+
+import asyncio
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import structlog
+import uvicorn
+from prometheus_client import CollectorRegistry, start_http_server
+
+from gateway import logs
+from gateway.metrics import Metrics
+from gateway.services import open_foundation
+from gateway.settings import Settings
+from ingest import queue
+from ingest.tasks import Tasks
+from ingest.worker import Upkeep, Worker
+from ingest.workflows import Workflows
+from storage.database import open_engine, writing
+from storage.liveness import Liveness
+from storage.migrations import upgrade
+
+RESTART_PAUSE = 1.0  # seconds before a worker that died is started again
+BACKLOG = 4096  # connections that may wait to be accepted
+
+log = structlog.get_logger()
+
+
+async def migrate(settings: Settings) -> None:
+    """Bring records and queue to the newest schema; safe to run from many processes at once."""
+    settings.storage.path.mkdir(parents=True, exist_ok=True)
+    engine = open_engine(settings.storage.records_url)
+    try:
+        async with writing(engine) as connection:
+            await connection.run_sync(upgrade)
+    finally:
+        await engine.dispose()
+    await asyncio.to_thread(queue.migrate, settings.queue_url)
+
+
+def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
+    """Serve HTTP until told to stop; the application reads the same environment again."""
+    raise_file_limit()
+    uvicorn.run(
+        "gateway.app:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=settings.gateway.graceful_timeout,
+    )
+
+
+async def work(settings: Settings, *, concurrency: int, metrics_port: int | None, watch_stdin: bool) -> None:
+    """Run jobs until told to stop by a signal or, with ``watch_stdin``, by the end of our parent."""
+    logs.configure(settings.gateway.log_level)
+    raise_file_limit()
+    stop = _stop_event(watch_stdin=watch_stdin)
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    if metrics_port is not None:
+        start_http_server(metrics_port, registry=registry)
+    async with open_foundation(settings, metrics, registry) as base:
+        loop = asyncio.get_running_loop()
+        tasks = Tasks(
+            records=base.records, store=base.store, flights=base.flights, spools=base.spools, forget=base.origin.forget
+        )
+        worker = Worker(
+            queue_url=settings.queue_url,
+            queue=base.queue,
+            records=base.records,
+            flights=base.flights,
+            liveness=Liveness(base.engine),
+            upkeep=Upkeep(ingest=settings.ingest.ingest != "off"),
+        )
+        running = worker.running(
+            lambda: Workflows(tasks, loop, delays=settings.ingest.retry_delays, observer=metrics),
+            concurrency=concurrency,
+            polling=settings.ingest.poll_interval,
+            grace=settings.gateway.graceful_timeout,
+        )
+        async with running:
+            log.info("worker started", executor_id=worker.executor_id, concurrency=concurrency)
+            await stop.wait()
+            log.info("worker stopping")
+
+
+def _stop_event(*, watch_stdin: bool) -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if watch_stdin:
+        # The pipe ends with our parent, however it dies; nobody ever writes to it.
+        loop.add_reader(sys.stdin.fileno(), stop.set)
+    return stop
+
+
+@contextmanager
+def worker_beside(*arguments: str, grace: float) -> Iterator[None]:
+    """Keep a worker process running beside this one, restarted where it dies."""
+    companion = _Companion([sys.executable, "-m", "gateway.cli", "worker", "--watch-stdin", *arguments])
+    companion.start()
+    try:
+        yield
+    finally:
+        companion.stop(grace)
+
+
+class _Companion:
+    """A child process that is started again whenever it ends, until it is stopped."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._command = command
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._run, name="worker companion", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, grace: float) -> None:
+        self._stopping.set()
+        if self._process is not None:
+            self._process.terminate()
+        self._thread.join(grace + 5)
+        if self._thread.is_alive() and self._process is not None:
+            self._process.kill()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            # In a session of its own: Ctrl-C reaches us alone, and we end the child in order.
+            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 our own program
+            if self._stopping.is_set():
+                self._process.terminate()
+            status = self._process.wait()
+            if not self._stopping.wait(RESTART_PAUSE):
+                log.error("worker died and is started again", status=status)
+
+
+def raise_file_limit() -> None:
+    """Allow as many connections as the system does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with suppress(ValueError, OSError):  # a container may not allow it; then its own limit holds
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

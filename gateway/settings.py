@@ -1,0 +1,109 @@
+"""How the gateway listens and whom it lets in: the HTTP part of the environment, and all parts together."""
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from ingest.settings import IngestSettings
+from storage.settings import StorageSettings
+
+_KID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class ConfigurationError(Exception):
+    """A setting is wrong; the message is one line that names its variable."""
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _signing_keys(pairs: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    for pair in pairs:
+        kid, colon, secret = pair.get_secret_value().partition(":")
+        if not colon or not secret or not _KID.fullmatch(kid):
+            raise ValueError("must be kid:secret[,kid:secret…], a kid being letters, digits, dots, dashes, underscores")
+    if len({pair.get_secret_value().partition(":")[0] for pair in pairs}) < len(pairs):
+        raise ValueError("names a kid twice")
+    return pairs
+
+
+def _origin(text: str) -> str:
+    if text != "*" and not re.fullmatch(r"https?://[^/\s]+", text):
+        raise ValueError("must be * or origins such as https://chat.example.com, without a path")
+    return text
+
+
+Words = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)]
+
+
+class GatewaySettings(BaseSettings):
+    """Credentials, public URL and CORS; every field's alias is its environment variable."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", populate_by_name=True)
+
+    auth: Literal["on", "off"] = Field("on", alias="MEDIA_AUTH")
+    signing_keys: Annotated[Words, AfterValidator(_signing_keys)] = Field((), alias="MEDIA_SIGNING_KEYS")
+    api_keys: Words = Field((), alias="MEDIA_API_KEYS")
+    public_url: str = Field("", alias="MEDIA_PUBLIC_URL", pattern=r"^(https?://[^?#\s]+)?$")
+    cors_origins: Origins = Field((), alias="MEDIA_CORS_ORIGINS")
+    storage_first: Literal["on", "off"] = Field("on", alias="MEDIA_STORAGE_FIRST")
+    graceful_timeout: int = Field(30, alias="MEDIA_GRACEFUL_TIMEOUT", ge=0, le=3600)
+    """Seconds that running responses and jobs have to end after the signal to stop."""
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="MEDIA_LOG_LEVEL")
+    listen_host: str = Field("127.0.0.1", alias="MEDIA_LISTEN_HOST")
+
+    def keys(self) -> dict[str, bytes]:
+        """Return the signing keys by kid; the first one signs."""
+        pairs = (pair.get_secret_value().partition(":") for pair in self.signing_keys)
+        return {kid: secret.encode() for kid, _, secret in pairs}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that the environment says, read once."""
+
+    gateway: GatewaySettings
+    ingest: IngestSettings
+    storage: StorageSettings
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment and ``.env``.
+
+        Raises:
+            ConfigurationError: A value is wrong, missing or contradicts another.
+        """
+        try:
+            settings = cls(gateway=GatewaySettings(), ingest=IngestSettings(), storage=StorageSettings())
+        except ValidationError as error:
+            raise ConfigurationError(_one_line(error)) from None
+        if settings.gateway.auth == "off" and not is_loopback(settings.gateway.listen_host):
+            raise ConfigurationError("MEDIA_AUTH=off is refused unless the server listens on loopback")
+        return settings
+
+    @property
+    def queue_url(self) -> str:
+        """The database of the job queue: that of the records unless configured."""
+        return self.ingest.queue_url or self.storage.records_url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine can reach a server that listens there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _one_line(error: ValidationError) -> str:
+    """Name the variable and the fault, never the value: it may be a secret."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    fault = first["msg"].removeprefix("Value error, ")
+    return f"{name}: {fault}" if name else fault

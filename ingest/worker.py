@@ -1,0 +1,151 @@
+"""The ingest worker: runs the jobs, shows that it lives, takes over from dead workers, sweeps up what was forgotten."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import structlog
+from dbos import DBOS, DBOSConfig
+
+from ingest.queue import APPLICATION, APPLICATION_VERSION, DELETE, HIGH, INGEST, LOW, Queue
+from ingest.workflows import Workflows
+from storage.database import sync_url
+from storage.errors import MediaError
+from storage.flights import Flights
+from storage.liveness import Liveness
+from storage.records import Records
+
+HEARTBEAT = 5.0  # seconds
+DEAD_AFTER = 30.0  # seconds without a heartbeat; sooner where the process is seen to be gone
+KEEP_JOBS = timedelta(days=7)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep:
+    """How often and after what time the worker cares for what was forgotten; seconds."""
+
+    ingest: bool = True
+    """Whether forgotten records get jobs at all."""
+
+    interval: float = 60.0
+    idle: float = 600.0
+    """A pending record that nothing has touched for so long gets a new job."""
+    revive: float = 3600.0
+    """A failed one too, while the provider may still have the medium."""
+    spool_age: float = 3600.0
+    spool_bytes: int = 2 * 1024**3
+
+
+class Worker:
+    """One process that runs jobs until it is told to stop."""
+
+    def __init__(
+        self, *, queue_url: str, queue: Queue, records: Records, flights: Flights, liveness: Liveness, upkeep: Upkeep
+    ) -> None:
+        self.executor_id = uuid4().hex
+        self._queue_url = queue_url
+        self._queue = queue
+        self._records = records
+        self._flights = flights
+        self._liveness = liveness
+        self._upkeep = upkeep
+
+    @asynccontextmanager
+    async def running(
+        self, define: Callable[[], Workflows], *, concurrency: int, polling: float, grace: float
+    ) -> AsyncIterator[None]:
+        """Run jobs while inside; on leaving, take no new ones and let the running ones end for ``grace`` seconds.
+
+        Args:
+            define: Registers the workflows, between the construction of DBOS and its launch.
+            concurrency: How many jobs of ``media-high`` run at once; half as many of ``media-low``.
+            polling: Seconds between two looks into the queue.
+            grace: Seconds.
+        """
+        await self._liveness.beat(self.executor_id, _host(), os.getpid())
+        async with AsyncExitStack() as stack:
+            await asyncio.to_thread(self._launch, define, concurrency, polling)
+            stack.push_async_callback(self._stop, grace)
+            for work, interval in ((self._beat, HEARTBEAT), (self._recover, HEARTBEAT), (self._sweep, self._interval)):
+                task = asyncio.create_task(_forever(work, interval), name=work.__name__)
+                stack.push_async_callback(_cancelled, task)
+            yield
+
+    @property
+    def _interval(self) -> float:
+        return self._upkeep.interval
+
+    def _launch(self, define: Callable[[], Workflows], concurrency: int, polling: float) -> None:
+        config = DBOSConfig(
+            name=APPLICATION,
+            system_database_url=sync_url(self._queue_url),
+            application_version=APPLICATION_VERSION,
+            executor_id=self.executor_id,
+            log_level="WARNING",
+            run_migrations=False,
+            max_executor_threads=2 * concurrency + 8,
+        )
+        DBOS(config=config)
+        define()
+        DBOS.listen_queues([HIGH, LOW])
+        DBOS.launch()
+        DBOS.register_queue(
+            HIGH, worker_concurrency=concurrency, polling_interval_sec=polling, on_conflict="always_update"
+        )
+        DBOS.register_queue(
+            LOW, worker_concurrency=max(1, concurrency // 2), polling_interval_sec=polling, on_conflict="always_update"
+        )
+
+    async def _stop(self, grace: float) -> None:
+        await asyncio.to_thread(lambda: DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=int(grace)))
+        await self._liveness.end(self.executor_id)
+
+    async def _beat(self) -> None:
+        await self._liveness.beat(self.executor_id, _host(), os.getpid())
+
+    async def _recover(self) -> None:
+        """Take over the jobs of workers that are dead."""
+        dead = await self._liveness.dead(_host(), silent_for=DEAD_AFTER)
+        if not dead:
+            return
+        # DBOS recovers an executor's own jobs at its start; those of others only through its hosted part, or this.
+        handles = await asyncio.to_thread(DBOS._recover_pending_workflows, dead)  # noqa: SLF001 no public name
+        log.warning("took over from dead workers", workers=len(dead), jobs=len(handles))
+        for executor_id in dead:
+            await self._liveness.end(executor_id)
+
+    async def _sweep(self) -> None:
+        """Write the jobs that were never written or were lost, delete what nobody needs."""
+        idle, revive = timedelta(seconds=self._upkeep.idle), timedelta(seconds=self._upkeep.revive)
+        for message_id in await self._records.unfinished(idle=idle, revive=revive) if self._upkeep.ingest else ():
+            await self._queue.enqueue(INGEST, message_id, LOW)
+        for object_id in await self._records.doomed_objects():
+            await self._queue.enqueue(DELETE, object_id, LOW)
+        await self._queue.prune(completed_before=(datetime.now(UTC) - KEEP_JOBS).isoformat())
+        age = timedelta(seconds=self._upkeep.spool_age)
+        await self._flights.sweep(older_than=age, max_bytes=self._upkeep.spool_bytes)
+
+
+async def _forever(work: Callable[[], Awaitable[None]], interval: float) -> None:
+    while True:
+        try:
+            await work()
+        except MediaError as error:  # the database or store is away; the next round comes
+            log.warning("upkeep failed", work=getattr(work, "__name__", ""), error=type(error).__name__)
+        await asyncio.sleep(interval)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _host() -> str:
+    return socket.gethostname()

@@ -1,0 +1,113 @@
+"""The jobs as DBOS workflows: which steps in which order, when to try again, and when to give up."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict, dataclass, field
+from time import perf_counter
+from typing import Any, Protocol, TypeVar
+
+import structlog
+from dbos import DBOS, EnqueueOptions
+
+from ingest.queue import DELETE, HIGH, INGEST, LOW, PRIORITY
+from ingest.tasks import Failure, Tasks, next_delay
+from storage.errors import MediaError
+
+STEP_DEADLINE = 900.0  # seconds; a step that takes longer is a bug, and its worker must not hang for ever
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+class DeadLetter(Exception):
+    """A job that will not be tried again; the message is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    kind: str
+    subject: str
+    number: int
+    began: float = field(default_factory=perf_counter)
+
+
+class JobObserver(Protocol):
+    """What wants to know of jobs, such as metrics."""
+
+    def job_ended(self, kind: str, outcome: str, seconds: float) -> None:
+        """An attempt ended: ``stored``, ``deduplicated``, ``kept``, ``deleted``, ``retried`` or ``dead``."""
+
+
+class Workflows:
+    """Runs `Tasks` under DBOS. DBOS calls from threads of its own; the tasks live on the worker's event loop."""
+
+    def __init__(
+        self, tasks: Tasks, loop: asyncio.AbstractEventLoop, *, delays: tuple[float, ...], observer: JobObserver
+    ) -> None:
+        """Register the workflows; ``delays`` are the seconds before the second, third, … attempt."""
+        self._tasks = tasks
+        self._loop = loop
+        self._delays = delays
+        self._observer = observer
+
+        # DBOS marks the functions it registers, which a bound method does not allow.
+        @DBOS.workflow(name=INGEST)
+        def ingest(message_id: str, attempt: int) -> str:
+            return self._ingest(message_id, attempt)
+
+        @DBOS.workflow(name=DELETE)
+        def delete(object_id: str, attempt: int) -> str:
+            return self._delete(object_id, attempt)
+
+    def _ingest(self, message_id: str, attempt: int) -> str:
+        job = _Attempt(INGEST, message_id, attempt)
+        result = self._step("original", lambda: _outcome(self._tasks.original(message_id, fresh=attempt == 0)))
+        if "failure" not in result:
+            if result["outcome"] != "deleted":
+                self._step("publish", lambda: self._tasks.publish(message_id))
+            return self._ended(job, result["outcome"])
+        failure = Failure(**result["failure"])
+        delay = next_delay(failure, attempt, self._delays)
+        self._step("fail", lambda: self._tasks.fail(message_id, failure, attempt, dead=delay is None))
+        return self._again(job, failure, delay)
+
+    def _delete(self, object_id: str, attempt: int) -> str:
+        job = _Attempt(DELETE, object_id, attempt)
+        result = self._step("delete", lambda: _outcome(self._tasks.delete(object_id)))
+        if "failure" not in result:
+            return self._ended(job, "deleted")
+        failure = Failure(**result["failure"])
+        return self._again(job, failure, next_delay(failure, attempt, self._delays))
+
+    def _again(self, job: "_Attempt", failure: Failure, delay: float | None) -> str:
+        """Enqueue the next attempt, or give up."""
+        if delay is None:
+            self._ended(job, "dead")
+            raise DeadLetter(f"{failure.code}: {failure.detail}")
+        queue = HIGH if job.kind == INGEST else LOW
+        options = EnqueueOptions(workflow_name=job.kind, queue_name=queue, priority=PRIORITY, delay_seconds=delay)
+        DBOS.enqueue_workflow_with_options(options, job.subject, job.number + 1)
+        return self._ended(job, "retried")
+
+    def _ended(self, job: "_Attempt", outcome: str) -> str:
+        self._observer.job_ended(job.kind, outcome, perf_counter() - job.began)
+        return outcome
+
+    def _step(self, name: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        def run() -> T:
+            future = asyncio.run_coroutine_threadsafe(work(), self._loop)
+            try:
+                return future.result(STEP_DEADLINE)
+            finally:
+                future.cancel()
+
+        return DBOS.run_step({"name": name}, run)
+
+
+async def _outcome(work: Coroutine[Any, Any, str | None]) -> dict[str, Any]:
+    """Return what a task returned, or why it failed: a step's result is kept, an exception would end the job."""
+    try:
+        return {"outcome": await work}
+    except MediaError as error:
+        log.warning("job step failed", error=type(error).__name__, detail=str(error))
+        return {"failure": asdict(Failure.of(error))}

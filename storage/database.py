@@ -1,0 +1,91 @@
+"""Opens the database of records: SQLite in WAL mode by default, PostgreSQL by URL; translates its driver's errors."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy import Connection, event, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from storage.errors import RecordsError, RecordsUnavailable
+
+BUSY_TIMEOUT = 10.0  # seconds that a writer waits for SQLite's one write lock
+POOL_TIMEOUT = 5.0  # seconds that a request waits for a connection
+CONNECT_TIMEOUT = 5  # seconds, PostgreSQL
+POOL_SIZE = 8
+
+
+def sync_url(url: str) -> str:
+    """Return ``url`` with the driver that blocking code (Alembic, DBOS) uses."""
+    return _with_driver(url, "postgresql+psycopg", "sqlite")
+
+
+def open_engine(url: str) -> AsyncEngine:
+    """Return an engine for ``sqlite:///…`` or ``postgresql://…``; the caller disposes of it."""
+    parsed = make_url(_with_driver(url, "postgresql+psycopg", "sqlite+aiosqlite"))
+    options: dict[str, Any] = {"pool_size": POOL_SIZE, "pool_timeout": POOL_TIMEOUT}
+    if parsed.get_backend_name() != "sqlite":
+        arguments = {"connect_timeout": CONNECT_TIMEOUT}
+        return create_async_engine(parsed, pool_pre_ping=True, connect_args=arguments, **options)
+    engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT}, **options)
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _with_driver(url: str, postgresql: str, sqlite: str) -> str:
+    parsed = make_url(url)
+    driver = sqlite if parsed.get_backend_name() == "sqlite" else postgresql
+    return parsed.set(drivername=driver).render_as_string(hide_password=False)
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions begin where we say so, in `_begin_sqlite`
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that reads first and writes later fails at once with SQLITE_BUSY, whatever the timeout.
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@asynccontextmanager
+async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Open a transaction that only reads.
+
+    Raises:
+        RecordsUnavailable: The database is locked, gone, or has no connection to spare.
+    """
+    async with _translated(), engine.connect() as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Open a transaction that may write; committed on leaving without an error.
+
+    Raises:
+        RecordsUnavailable: As in `reading`; nothing was written.
+    """
+    async with _translated(), engine.execution_options(writes=True).begin() as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except (PoolTimeoutError, OSError) as error:
+        raise RecordsUnavailable from error
+    except DBAPIError as error:
+        kind = type(error).__name__
+        raise (RecordsUnavailable if kind in {"OperationalError", "InterfaceError"} else RecordsError) from error
+    except SQLAlchemyError as error:
+        raise RecordsError from error

@@ -1,0 +1,249 @@
+"""All flights of a process, and its view of those of its siblings on the node.
+
+One download per medium and node: who gets the spool's lock is the *pilot* and downloads; the other processes *follow*
+the same spool as it grows. A flight's task belongs to `Flights`: no reader's departure cancels it.
+"""
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from storage import errors
+from storage.errors import MediaError, OriginBusy, OriginFailed, StoreFull, StoreUnavailable
+from storage.flight import Flight
+from storage.origin import Origin
+from storage.pilot import Order, download
+from storage.spool import Spools, SpoolState
+
+FOLLOW_INTERVAL = 0.02  # seconds between two looks at another process's spool
+MIRROR_LIMIT = 4 * 1024 * 1024  # bytes; a medium up to this size is also kept in memory while it flies
+MIRROR_BUDGET = 64 * 1024 * 1024  # bytes, of all flights of a process together
+MAX_FLIGHTS = 64  # of a process
+
+log = structlog.get_logger()
+
+Recheck = Callable[[], Awaitable[bool]]
+"""Whether the medium has been stored after all; asked under the lock, when nobody can be storing it."""
+
+
+OnLanded = Callable[[Flight], Awaitable[None]]
+
+
+class StoredMeanwhile(MediaError):
+    """The medium was stored while we were about to fetch it."""
+
+
+class FlightObserver(Protocol):
+    """What wants to know of flights, such as metrics."""
+
+    def flight_opened(self) -> None:
+        """A flight began."""
+
+    def flight_joined(self) -> None:
+        """A reader attached to a flight that was there already."""
+
+    def flight_closed(self) -> None:
+        """A flight ended."""
+
+
+class Flights:
+    """Opens flights, shares them, and closes each behind its last reader."""
+
+    def __init__(
+        self, spools: Spools, origin: Origin, *, observer: FlightObserver | None = None, max_flights: int = MAX_FLIGHTS
+    ) -> None:
+        self._spools = spools
+        self._origin = origin
+        self._observer = observer
+        self._max_flights = max_flights
+        self._flights: dict[str, Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._mirrored = 0
+
+    @asynccontextmanager
+    async def join(
+        self, name: str, order: Order, *, recheck: Recheck, landed: OnLanded | None = None
+    ) -> AsyncIterator[Flight]:
+        """Attach to the flight of a spool's name, opening it if nobody has.
+
+        ``landed`` runs once, in the process that downloaded, when all bytes are there and right.
+
+        Raises:
+            OriginBusy: Too many flights are open already.
+        """
+        flight = self._flights.get(name)
+        if flight is None or flight.failure is not None:
+            flight = self._open(name, order, recheck, landed)
+        elif self._observer is not None:
+            self._observer.flight_joined()
+        flight.readers += 1
+        try:
+            yield flight
+        finally:
+            flight.readers -= 1
+            self._close_if_done(flight)
+
+    @asynccontextmanager
+    async def hold(self, name: str, *, seconds: float) -> AsyncIterator[None]:
+        """Keep everybody on this node from opening a flight of that name: its medium is being stored or deleted.
+
+        Raises:
+            StoreUnavailable: Somebody else held it for too long.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._spools.try_lock(name):
+                    await asyncio.sleep(FOLLOW_INTERVAL)
+        except TimeoutError:
+            raise StoreUnavailable("The medium's spool is in use.") from None
+        try:
+            yield
+        finally:
+            self._spools.unlock(name)
+
+    async def discard(self, name: str) -> None:
+        """Delete a spool that is not needed any more; those who read it read on."""
+        await asyncio.to_thread(self._spools.remove, name)
+
+    async def sweep(self, *, older_than: timedelta, max_bytes: int) -> int:
+        """Delete what nobody fetched from the spools; return how many."""
+        return await asyncio.to_thread(self._spools.sweep, older_than=older_than, max_bytes=max_bytes)
+
+    async def drain(self, seconds: float) -> None:
+        """Let flights end by themselves for so long, then cancel them."""
+        if self._tasks:
+            _, running = await asyncio.wait(self._tasks, timeout=seconds)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    def _open(self, name: str, order: Order, recheck: Recheck, landed: OnLanded | None) -> Flight:
+        if len(self._tasks) >= self._max_flights:
+            raise OriginBusy("Too many downloads are under way.", retry_after=1.0)
+        flight = self._flights[name] = Flight(name)
+        flight.task = asyncio.create_task(self._fly(flight, order, recheck, landed), name=f"flight {name[:12]}")
+        self._tasks.add(flight.task)
+        flight.task.add_done_callback(lambda task: self._ended(flight, task))
+        if self._observer is not None:
+            self._observer.flight_opened()
+        return flight
+
+    def _ended(self, flight: Flight, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._observer is not None:
+            self._observer.flight_closed()
+        self._close_if_done(flight)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("flight crashed", exc_info=error)
+
+    def _close_if_done(self, flight: Flight) -> None:
+        if flight.busy:
+            return
+        if self._flights.get(flight.name) is flight:
+            del self._flights[flight.name]
+        if flight.mirror is not None and flight.state is not None:
+            self._mirrored -= flight.state.size or 0
+        flight.close()
+
+    async def _fly(self, flight: Flight, order: Order, recheck: Recheck, landed: OnLanded | None) -> None:
+        try:
+            while not await self._lead_or_follow(flight, order, recheck):
+                await asyncio.sleep(FOLLOW_INTERVAL)
+        except asyncio.CancelledError:
+            flight.fail(OriginFailed("The gateway is shutting down."))
+            raise
+        except Exception as error:
+            flight.fail(_translated(error))  # readers must not wait for ever, not even for what a bug has ended
+            if not isinstance(error, MediaError | OSError):
+                raise
+        else:
+            if landed is not None and not flight.followed:
+                await landed(flight)
+
+    async def _lead_or_follow(self, flight: Flight, order: Order, recheck: Recheck) -> bool:
+        """Do what there is to do now; False while another process flies and has not settled."""
+        if not self._spools.try_lock(flight.name):
+            flight.followed = True
+            return await self._follow(flight)
+        try:
+            await self._lead(flight, order, recheck)
+        finally:
+            self._spools.unlock(flight.name)
+        return True
+
+    async def _lead(self, flight: Flight, order: Order, recheck: Recheck) -> None:
+        state = await asyncio.to_thread(self._spools.state, flight.name)
+        if state is not None and state.phase == "verified":
+            await self._reopen(flight, state)
+        elif state is not None and state.phase == "failed" and flight.followed:
+            raise _failure(state)  # the flight that we followed: asking again at once would double its failures
+        elif flight.state is not None:
+            raise OriginFailed("The process that downloaded the medium died.")
+        elif await recheck():
+            raise StoredMeanwhile
+        else:
+            flight.followed = False
+            await self._pilot(flight, order)
+
+    async def _pilot(self, flight: Flight, order: Order) -> None:
+        await asyncio.to_thread(self._spools.remove, flight.name)
+        try:
+            await download(flight, self._origin, order, self._spools, mirror=self._reserve)
+        except BaseException as error:
+            failed = _translated(error)
+            # The failure must be on disk before the lock is given back, even when we are being cancelled.
+            saving = asyncio.to_thread(self._spools.fail, flight.name, type(failed).__name__, failed.retry_after)
+            await asyncio.shield(saving)
+            raise
+
+    async def _follow(self, flight: Flight) -> bool:
+        state = await asyncio.to_thread(self._spools.state, flight.name)
+        if state is None or state.phase == "failed":
+            return False  # the pilot is on its way to the first byte, or about to give the lock back
+        if flight.state is None:
+            await self._reopen(flight, state)
+        elif state.phase == "verified":
+            flight.settle(state)
+        else:
+            flight.arrive(await asyncio.to_thread(_size, self._spools.data(flight.name)))
+        return flight.verified
+
+    async def _reopen(self, flight: Flight, state: SpoolState) -> None:
+        path = self._spools.data(flight.name)
+        flight.begin(state, await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_CLOEXEC))
+        if state.phase == "verified":
+            flight.settle(state)
+
+    def _reserve(self, size: int | None) -> bool:
+        """Whether a medium of that size may be mirrored in memory; if so, its share of the budget is taken."""
+        if size is None or size > MIRROR_LIMIT or self._mirrored + size > MIRROR_BUDGET:
+            return False
+        self._mirrored += size
+        return True
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _translated(error: BaseException) -> MediaError:
+    if isinstance(error, MediaError):
+        return error
+    if isinstance(error, OSError):
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        return StoreFull() if full else StoreUnavailable("The spool could not be written.")
+    return OriginFailed()
+
+
+def _failure(state: SpoolState) -> MediaError:
+    """Return the error that another process's flight ended with."""
+    kind = getattr(errors, state.error or "", OriginFailed)
+    known = isinstance(kind, type) and issubclass(kind, MediaError)
+    return kind(retry_after=state.retry_after) if known else OriginFailed()

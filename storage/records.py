@@ -1,0 +1,264 @@
+"""Questions to the database of media records, one transaction each."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, delete, func, or_, select, text, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from storage import rows
+from storage.database import reading, writing
+from storage.errors import RecordConflict, RecordsUnavailable
+from storage.record import Cursor, MediaRecord, NewMessage, Status, StoredObject
+from storage.schema import messages, objects
+
+MAX_PAGE = 200
+FINAL = ("media-expired", "media-too-large", "provider-undeliverable")
+"""Errors of a record that asking the provider again cannot mend."""
+
+InTransaction = Callable[[Connection, Sequence[str]], None]
+"""Runs inside a transaction with the ids it is about, so that what it writes commits with them or not at all."""
+
+
+class Records:
+    """The media records: one row per message, one per object."""
+
+    def __init__(self, engine: AsyncEngine, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    async def check(self) -> None:
+        """Prove that the database answers; raises a `RecordsError` where not."""
+        async with reading(self._engine) as connection:
+            await connection.execute(text("SELECT 1 FROM messages WHERE 1 = 0"))
+
+    async def get(self, message_id: str) -> MediaRecord | None:
+        """Return the record of a message, deleted ones included."""
+        async with reading(self._engine) as connection:
+            return await rows.get_record(connection, message_id)
+
+    async def page(
+        self,
+        *,
+        workspace_id: str | None = None,
+        status: Status | None = None,
+        after: Cursor | None = None,
+        limit: int = 50,
+    ) -> tuple[list[MediaRecord], Cursor | None]:
+        """Return the next records by time of creation, and the cursor behind the last if there are more."""
+        limit = max(1, min(limit, MAX_PAGE))
+        query = rows.joined().where(messages.c.deleted_at.is_(None))
+        if workspace_id is not None:
+            query = query.where(messages.c.workspace_id == workspace_id)
+        if status is not None:
+            query = query.where(messages.c.status == status)
+        if after is not None:
+            position = tuple_(messages.c.created_at, messages.c.message_id)
+            query = query.where(position > tuple_(after.created_at, after.message_id))
+        query = query.order_by(messages.c.created_at, messages.c.message_id).limit(limit + 1)
+        async with reading(self._engine) as connection:
+            found = [rows.record(row) for row in (await connection.execute(query)).all()]
+        more = len(found) > limit
+        found = found[:limit]
+        return found, Cursor(found[-1].created_at, found[-1].message_id) if more else None
+
+    async def add(self, new: Sequence[NewMessage], *, and_then: InTransaction | None = None) -> list[str]:
+        """Insert those messages that are not known yet, tombstones included, and return their ids.
+
+        ``and_then`` runs in the same transaction with the ids that were inserted and still need a job: record and job
+        become durable together or not at all.
+        """
+        if not new:
+            return []
+        now = self._clock()
+        batch = {message.message_id: rows.message_row(message, now) for message in new}
+        async with writing(self._engine) as connection:
+            inserted = await rows.insert_new(connection, list(batch.values()))
+            fetchable = [id_ for id_ in batch if id_ in inserted and batch[id_]["status"] == Status.PENDING]
+            if and_then is not None and fetchable:
+                await connection.run_sync(and_then, fetchable)
+        return [id_ for id_ in batch if id_ in inserted]
+
+    async def register(self, new: NewMessage, *, and_then: InTransaction | None = None) -> tuple[MediaRecord, bool]:
+        """Insert a message, or bring a known one up to date; True where it is new.
+
+        A deleted message is registered anew: the host application asked for it by name.
+
+        Raises:
+            RecordConflict: The message belongs to another workspace.
+        """
+        async with writing(self._engine) as connection:
+            known = await rows.get_record(connection, new.message_id)
+            if known is not None and known.workspace_id != new.workspace_id:
+                raise RecordConflict("The message is registered for another workspace.")
+            created = known is None or known.deleted_at is not None
+            changed = created or (known is not None and rows.differs(known, new))
+            if changed:
+                await rows.upsert(connection, new, known, self._clock())
+            if and_then is not None and changed:
+                await connection.run_sync(and_then, [new.message_id])
+            record = await rows.get_record(connection, new.message_id)
+        if record is None:  # the transaction has just written it
+            raise RecordConflict("The message vanished while it was registered.")
+        return record, created
+
+    async def find_object(self, workspace_id: str, sha256: str) -> StoredObject | None:
+        """Return the workspace's object of that content, the one being deleted included."""
+        async with reading(self._engine) as connection:
+            return await rows.get_object(connection, workspace_id, sha256)
+
+    async def find_by_key(self, backend: str, key: str) -> StoredObject | None:
+        """Return the object that is stored under a key, the one being deleted included."""
+        query = select(objects).where(objects.c.key == key, objects.c.backend == backend)
+        async with reading(self._engine) as connection:
+            row = (await connection.execute(query)).first()
+        return rows.stored_object(row) if row is not None else None
+
+    async def adopt(self, message_id: str, candidate: StoredObject, *, content_type: str) -> StoredObject | None:
+        """Let a message refer to ``candidate``, or to the object that already holds the same content.
+
+        ``content_type`` is what this message's bytes are served as.
+        Returns the object that the message now refers to, or None where the message was deleted meanwhile.
+
+        Raises:
+            RecordsUnavailable: The object that holds this content is being deleted right now; ask again.
+        """
+        now = self._clock()
+        async with writing(self._engine) as connection:
+            live = select(messages.c.message_id).where(
+                messages.c.message_id == message_id, messages.c.deleted_at.is_(None)
+            )
+            if (await connection.execute(live.with_for_update())).first() is None:
+                return None
+            await connection.execute(
+                rows.insert(connection)(objects).values(rows.object_row(candidate, now)).on_conflict_do_nothing()
+            )
+            winner = await rows.get_object(connection, candidate.workspace_id, candidate.sha256, lock=True)
+            if winner is None or winner.deleted_at is not None:
+                raise RecordsUnavailable("The object with this content is being deleted.")
+            await connection.execute(
+                update(messages)
+                .where(messages.c.message_id == message_id)
+                .values(
+                    object_id=winner.id,
+                    content_type=content_type,
+                    status=Status.PROCESSING,
+                    error=None,
+                    media_stored_url=winner.url,
+                    media_stored_at=now,
+                    media_storage_backend=winner.backend,
+                    updated_at=now,
+                )
+            )
+            return winner
+
+    async def mark(self, message_id: str, status: Status, *, error: str | None = None, attempt: int = 0) -> None:
+        """Set a message's status; ``attempt`` counts the tries of its ingest so far."""
+        values = {"status": status, "error": error, "attempts": attempt, "updated_at": self._clock()}
+        async with writing(self._engine) as connection:
+            await connection.execute(update(messages).where(messages.c.message_id == message_id).values(values))
+
+    async def delete(self, message_id: str, *, and_then: InTransaction | None = None) -> bool:
+        """Turn a message into a tombstone; False where it is unknown or one already.
+
+        An object that no message refers to any more is marked, and ``and_then`` runs with its id in the same
+        transaction, so that the deletion of its bytes is as durable as that of the record.
+        """
+        now = self._clock()
+        async with writing(self._engine) as connection:
+            known = await rows.get_record(connection, message_id, lock=True)
+            if known is None or known.deleted_at is not None:
+                return False
+            values = {"deleted_at": now, "updated_at": now, "object_id": None, "media_stored_url": None}
+            await connection.execute(update(messages).where(messages.c.message_id == message_id).values(values))
+            stored = known.stored
+            doomed = stored is not None and await rows.mark_unreferenced(connection, stored.id, now)
+            if stored is not None and doomed and and_then is not None:
+                await connection.run_sync(and_then, [stored.id])
+        return True
+
+    async def doomed(self, object_id: str) -> StoredObject | None:
+        """Return an object whose bytes are to be deleted, or None where it is not (any more)."""
+        query = select(objects).where(objects.c.id == object_id, objects.c.deleted_at.is_not(None))
+        async with reading(self._engine) as connection:
+            row = (await connection.execute(query)).first()
+        return rows.stored_object(row) if row is not None else None
+
+    async def bury(self, object_id: str) -> None:
+        """Forget an object whose bytes are gone."""
+        async with writing(self._engine) as connection:
+            await connection.execute(
+                delete(objects).where(objects.c.id == object_id, objects.c.deleted_at.is_not(None))
+            )
+
+    async def unfinished(self, *, idle: timedelta, revive: timedelta, limit: int = 500) -> list[str]:
+        """Return the ids of messages that need a new job, the nearest expiry first.
+
+        Those are pending ones that nothing has touched for ``idle`` (their job was never written, or is lost), and
+        failed ones after ``revive``, as long as the provider may still have the medium: seven days are a deadline.
+        """
+        now = self._clock()
+        forgotten = messages.c.status.in_([Status.PENDING, Status.PROCESSING]) & (messages.c.updated_at < now - idle)
+        revivable = (
+            (messages.c.status == Status.FAILED)
+            & (messages.c.updated_at < now - revive)
+            & (messages.c.expires_at > now)
+            & messages.c.error.not_in(FINAL)
+        )
+        query = (
+            select(messages.c.message_id)
+            .where(
+                messages.c.deleted_at.is_(None), messages.c.provider_media_id.is_not(None), or_(forgotten, revivable)
+            )
+            .order_by(messages.c.expires_at, messages.c.message_id)
+            .limit(limit)
+        )
+        async with reading(self._engine) as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def doomed_objects(self, *, limit: int = 500) -> list[str]:
+        """Return the ids of objects whose bytes are still to be deleted."""
+        query = select(objects.c.id).where(objects.c.deleted_at.is_not(None)).limit(limit)
+        async with reading(self._engine) as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def count_by_status(self) -> dict[str, int]:
+        """Return how many live messages stand where."""
+        query = (
+            select(messages.c.status, func.count().label("media"))
+            .where(messages.c.deleted_at.is_(None))
+            .group_by(messages.c.status)
+        )
+        async with reading(self._engine) as connection:
+            return {row.status: row.media for row in await connection.execute(query)}
+
+    async def count_expiring(self, within: timedelta) -> int:
+        """Return how many media are not stored and will be lost at the provider within that time."""
+        now = self._clock()
+        query = (
+            select(func.count())
+            .select_from(messages)
+            .where(
+                messages.c.object_id.is_(None),
+                messages.c.deleted_at.is_(None),
+                messages.c.status != Status.COMPLETED,
+                messages.c.expires_at.between(now, now + within),
+            )
+        )
+        async with reading(self._engine) as connection:
+            return (await connection.execute(query)).scalar_one()
+
+    async def count_lost(self) -> int:
+        """Return how many media are neither stored nor to be had from the provider any more."""
+        query = (
+            select(func.count())
+            .select_from(messages)
+            .where(
+                messages.c.status == Status.FAILED,
+                messages.c.deleted_at.is_(None),
+                messages.c.object_id.is_(None),
+                messages.c.error.in_(FINAL),
+            )
+        )
+        async with reading(self._engine) as connection:
+            return (await connection.execute(query)).scalar_one()

@@ -1,0 +1,131 @@
+"""Between rows and values: the statements that several questions share."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, exists, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.record import MediaRecord, NewMessage, Status, StoredObject
+from storage.schema import messages, objects
+
+_OBJECT_COLUMNS = tuple(StoredObject.__slots__)
+_REGISTERED = (
+    "provider_media_id",
+    "phone_number_id",
+    "kind",
+    "filename",
+    "declared_type",
+    "declared_sha256",
+    "declared_size",
+    "conversation_id",
+    "participants",
+)
+
+
+def insert(connection: AsyncConnection) -> Any:
+    """Return the dialect's INSERT, which knows ON CONFLICT."""
+    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+
+
+async def insert_new(connection: AsyncConnection, new: list[dict[str, Any]]) -> set[str]:
+    """Insert those rows of messages that are not there yet, and return their ids."""
+    statement = insert(connection)(messages).on_conflict_do_nothing().returning(messages.c.message_id)
+    return set((await connection.execute(statement, new)).scalars())
+
+
+def joined() -> Select[Any]:
+    """Select messages with the objects they refer to."""
+    columns = [objects.c[name].label(f"stored_{name}") for name in _OBJECT_COLUMNS]
+    return select(messages, *columns).outerjoin(objects, messages.c.object_id == objects.c.id)
+
+
+def record(row: Row[Any]) -> MediaRecord:
+    """Read one row of `joined`."""
+    values: Any = row._mapping  # noqa: SLF001 SQLAlchemy's documented name
+    stored = None
+    if values["stored_sha256"] is not None:
+        stored = StoredObject(**{name: values[f"stored_{name}"] for name in _OBJECT_COLUMNS})
+    return MediaRecord.from_row(values, stored)
+
+
+async def get_record(connection: AsyncConnection, message_id: str, *, lock: bool = False) -> MediaRecord | None:
+    """Return a message's record; with ``lock``, nobody else changes it before the transaction ends."""
+    query = joined().where(messages.c.message_id == message_id)
+    if lock:
+        query = query.with_for_update(of=messages)
+    row = (await connection.execute(query)).first()
+    return record(row) if row is not None else None
+
+
+async def get_object(
+    connection: AsyncConnection, workspace_id: str, sha256: str, *, lock: bool = False
+) -> StoredObject | None:
+    """Return the object of a workspace with that content."""
+    query = select(*(objects.c[name] for name in _OBJECT_COLUMNS)).where(
+        objects.c.workspace_id == workspace_id, objects.c.sha256 == sha256
+    )
+    if lock:
+        query = query.with_for_update()
+    row = (await connection.execute(query)).first()
+    return stored_object(row) if row is not None else None
+
+
+def stored_object(row: Row[Any]) -> StoredObject:
+    """Read a row that has the columns of ``objects``."""
+    return StoredObject(**{name: row._mapping[name] for name in _OBJECT_COLUMNS})  # noqa: SLF001 documented name
+
+
+def message_row(new: NewMessage, now: datetime) -> dict[str, Any]:
+    """Return the row of a message that has just become known."""
+    row: dict[str, Any] = {name: getattr(new, name) for name in _REGISTERED}
+    row["participants"] = list(new.participants) if new.participants is not None else None
+    return row | {
+        "message_id": new.message_id,
+        "workspace_id": new.workspace_id,
+        "provider": "whatsapp",
+        "status": Status.PENDING if new.error is None else Status.FAILED,
+        "error": new.error,
+        "expires_at": new.expires_at,
+        "attempts": 0,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+def object_row(stored: StoredObject, now: datetime) -> dict[str, Any]:
+    """Return the row of an object whose bytes have just been stored."""
+    return {name: getattr(stored, name) for name in _OBJECT_COLUMNS} | {"updated_at": now}
+
+
+def differs(known: MediaRecord, new: NewMessage) -> bool:
+    """Whether registering ``new`` would change anything; what it leaves out stays as it is."""
+    return any(getattr(new, name) is not None and getattr(new, name) != getattr(known, name) for name in _REGISTERED)
+
+
+async def upsert(connection: AsyncConnection, new: NewMessage, known: MediaRecord | None, now: datetime) -> None:
+    """Write a registration over what is known of the message."""
+    row = message_row(new, now)
+    if known is None:
+        await connection.execute(insert(connection)(messages).values(row))
+        return
+    change = {name: row[name] for name in _REGISTERED if row[name] is not None} | {"updated_at": now}
+    moved = new.provider_media_id not in {None, known.provider_media_id}
+    if known.deleted_at is not None or moved:
+        change |= {"status": row["status"], "error": None, "attempts": 0, "deleted_at": None}
+        change |= {"expires_at": new.expires_at, "object_id": None, "media_stored_url": None, "media_stored_at": None}
+    await connection.execute(update(messages).where(messages.c.message_id == known.message_id).values(change))
+    if known.stored is not None and moved:
+        await mark_unreferenced(connection, known.stored.id, now)  # the sweep deletes its bytes
+
+
+async def mark_unreferenced(connection: AsyncConnection, object_id: str, now: datetime) -> bool:
+    """Mark an object for deletion if no message refers to it any more; False where one does."""
+    references = exists().where(messages.c.object_id == object_id)
+    marked = await connection.execute(
+        update(objects)
+        .where(objects.c.id == object_id, objects.c.deleted_at.is_(None), ~references)
+        .values(deleted_at=now, updated_at=now)
+    )
+    return bool(marked.rowcount)

@@ -1,0 +1,125 @@
+"""All tables, in one history: what the gateway knows of messages and of the objects they refer to."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    },
+)
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """A moment in UTC on every database: SQLite has no time zones, so they are added and taken away here."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Store UTC; a naive time is a programming error."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment needs a time zone")
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        """Return an aware time."""
+        del dialect
+        if not isinstance(value, datetime):
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+objects = Table(
+    "objects",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("workspace_id", String(255), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("content_type", String(255), nullable=False),
+    Column("backend", String(16), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("tier", String(32), nullable=False, server_default="STANDARD"),
+    Column("processing_status", String(16), nullable=False, server_default="pending"),
+    Column("processed_at", UTCDateTime),
+    Column("processing_error", Text),
+    Column("metadata", JSON),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("updated_at", UTCDateTime, nullable=False),
+    Column("last_read_at", UTCDateTime),
+    # Set while the bytes are being deleted: nobody may refer to the object any more, nor store under its key.
+    Column("deleted_at", UTCDateTime),
+    UniqueConstraint("workspace_id", "sha256"),
+    UniqueConstraint("key", "backend"),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("message_id", String(255), primary_key=True),
+    Column("workspace_id", String(255), nullable=False),
+    Column("conversation_id", String(255)),
+    Column("participants", JSON),
+    Column("provider", String(32), nullable=False),
+    Column("provider_media_id", String(255)),
+    Column("phone_number_id", String(64)),
+    Column("kind", String(16)),
+    Column("filename", Text),
+    Column("declared_type", String(255)),
+    Column("declared_sha256", String(64)),
+    Column("declared_size", BigInteger),
+    Column("object_id", String(32), ForeignKey("objects.id")),
+    # Of this message; another message may have declared the same bytes differently.
+    Column("content_type", String(255)),
+    Column("media_stored_url", Text),
+    Column("media_stored_at", UTCDateTime),
+    Column("media_storage_backend", String(16)),
+    Column("status", String(16), nullable=False),
+    Column("error", String(255)),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    # When the provider forgets the medium; the deadline of its ingest.
+    Column("expires_at", UTCDateTime),
+    Column("created_at", UTCDateTime, nullable=False),
+    Column("updated_at", UTCDateTime, nullable=False),
+    Column("deleted_at", UTCDateTime),
+    Index("ix_messages_object", "object_id"),
+    Index("ix_messages_page", "created_at", "message_id"),
+    Index("ix_messages_workspace_page", "workspace_id", "created_at", "message_id"),
+    Index("ix_messages_status_page", "status", "created_at", "message_id"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("executor_id", String(64), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    # Seconds since the epoch by the database's readers' clocks; compared only against a timeout of many seconds.
+    Column("heartbeat", Float, nullable=False),
+)

@@ -1,0 +1,106 @@
+"""Real places to store objects in: directories, moto's HTTP server, and servers that misbehave on purpose."""
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import httpx
+import pytest
+from moto.server import ThreadedMotoServer
+
+from storage.s3 import S3Config, S3Store
+
+MakeFile = Callable[[bytes], Path]
+Serve = Callable[[bytes], Awaitable[str]]
+
+REGION = "us-east-1"
+AWS_HOST = f"s3.{REGION}.amazonaws.com"
+
+
+@pytest.fixture
+def make_file(tmp_path: Path) -> MakeFile:
+    """Write a file that is not in the store."""
+
+    def make(content: bytes) -> Path:
+        path = tmp_path / f"{uuid4().hex}.bin"
+        path.write_bytes(content)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint() -> Iterator[str]:
+    """Moto's own HTTP server, on loopback."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(moto_endpoint: str) -> str:
+    """A new, empty bucket."""
+    name = f"bucket-{uuid4().hex}"
+    httpx.put(f"{moto_endpoint}/{name}").raise_for_status()
+    return name
+
+
+@pytest.fixture
+def s3_config(moto_endpoint: str, bucket: str) -> S3Config:
+    return S3Config(
+        bucket=bucket,
+        region=REGION,
+        endpoint_url=moto_endpoint,
+        access_key_id="AKIDEXAMPLE",
+        secret_access_key="wJalrXUtnFEMI/K7MDENG",
+        page_size=2,
+    )
+
+
+@pytest.fixture
+def aws_endpoint(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Moto under the host names of AWS, where the bucket is part of the host."""
+    port = urlsplit(moto_endpoint).port
+    resolve = socket.getaddrinfo
+
+    def loopback(host: str, *args: object, **kwargs: object) -> object:
+        return resolve("127.0.0.1" if str(host).endswith(AWS_HOST) else host, *args, **kwargs)  # type: ignore[arg-type] # passed through
+
+    monkeypatch.setattr(socket, "getaddrinfo", loopback)
+    return f"http://{AWS_HOST}:{port}"
+
+
+@pytest.fixture
+def pending_uploads(moto_endpoint: str, bucket: str) -> Callable[[], list[str]]:
+    """What the bucket knows of multipart uploads that neither ended nor were aborted."""
+
+    def uploads() -> list[str]:
+        return re.findall("<UploadId>(.+?)</UploadId>", httpx.get(f"{moto_endpoint}/{bucket}?uploads").text)
+
+    return uploads
+
+
+@pytest.fixture
+async def open_s3() -> AsyncIterator[Callable[[S3Config], Awaitable[S3Store]]]:
+    """Open stores that are closed after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def opened(config: S3Config) -> S3Store:
+            return await stack.enter_async_context(S3Store(config))
+
+        yield opened
+
+
+async def read_request(reader: asyncio.StreamReader) -> bytes:
+    """Read one request, body included, and return its head."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    if length := re.search(rb"(?i)content-length: (\d+)", head):
+        await reader.readexactly(int(length.group(1)))
+    return head
