@@ -1,22 +1,22 @@
-"""Real places to store objects in: directories, moto's HTTP server, and servers that misbehave on purpose."""
+"""Real places to store objects in: files, and the HTTP server of moto under a plain address and under AWS's names."""
 
-import asyncio
+import os
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
 import pytest
+from aiobotocore.session import AioSession
+from botocore.loaders import Loader
 from moto.server import ThreadedMotoServer
 
-from storage.s3 import S3Config, S3Store
+from storage.s3 import S3Config
 
 MakeFile = Callable[[bytes], Path]
-Serve = Callable[[bytes], Awaitable[str]]
 
 REGION = "us-east-1"
 AWS_HOST = f"s3.{REGION}.amazonaws.com"
@@ -87,20 +87,24 @@ def pending_uploads(moto_endpoint: str, bucket: str) -> Callable[[], list[str]]:
     return uploads
 
 
-@pytest.fixture
-async def open_s3() -> AsyncIterator[Callable[[S3Config], Awaitable[S3Store]]]:
-    """Open stores that are closed after the test."""
-    async with AsyncExitStack() as stack:
-
-        async def opened(config: S3Config) -> S3Store:
-            return await stack.enter_async_context(S3Store(config))
-
-        yield opened
+@pytest.fixture(scope="session")
+def s3_description() -> Loader:
+    """Botocore's description of S3: half a second to read, so it is read once for all tests."""
+    return AioSession().get_component("data_loader")
 
 
-async def read_request(reader: asyncio.StreamReader) -> bytes:
-    """Read one request, body included, and return its head."""
-    head = await reader.readuntil(b"\r\n\r\n")
-    if length := re.search(rb"(?i)content-length: (\d+)", head):
-        await reader.readexactly(int(length.group(1)))
-    return head
+@pytest.fixture(autouse=True)
+def aws_session(s3_description: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep credentials and settings of this machine out of the tests."""
+
+    def session() -> AioSession:
+        made = AioSession()
+        made.register_component("data_loader", s3_description)
+        return made
+
+    for variable in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    monkeypatch.setattr("storage.s3.get_session", session)

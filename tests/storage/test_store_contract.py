@@ -1,13 +1,13 @@
-"""What every object store promises; a new store or wrapper joins with one line in `SUBJECTS`."""
+"""What every object store promises; a new store or wrapper joins with a fixture and a line in `SUBJECTS`."""
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from hypothesis import settings
@@ -36,74 +36,87 @@ class Subject:
     """What an interrupted put has left behind where no reader looks."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """What a subject may be made of."""
-
-    request: pytest.FixtureRequest
-    stack: AsyncExitStack
-
-    def local(self) -> Subject:
-        root: Path = self.request.getfixturevalue("tmp_path") / "objects"
-        return Subject(LocalStore(root), lambda: [path.name for path in root.glob(".tmp/*")])
-
-    async def s3(self, kind: type[S3Store] = S3Store, **changes: str) -> Subject:
-        config: S3Config = self.request.getfixturevalue("s3_config")
-        store = await self.stack.enter_async_context(kind(replace(config, **changes)))  # type: ignore[arg-type] # all str
-        return Subject(store, self.request.getfixturevalue("pending_uploads"))
-
-    async def virtual_hosted_s3(self) -> Subject:
-        return await self.s3(endpoint_url=self.request.getfixturevalue("aws_endpoint"), addressing_style="virtual")
-
-
-def memory() -> Subject:
-    return Subject(MemoryStore(), list)
+def wrapped(subject: Subject, wrap: Callable[[ObjectStore], ObjectStore]) -> Subject:
+    return replace(subject, store=wrap(subject.store))
 
 
 def ignore(backend: str, operation: str, outcome: str, seconds: float) -> None:
     """Observe nothing."""
 
 
-def wrapped(subject: Subject, *wrap: Callable[[ObjectStore], ObjectStore]) -> Subject:
-    store = subject.store
-    for wrapper in wrap:
-        store = wrapper(store)
-    return replace(subject, store=store)
+@pytest.fixture
+def local(tmp_path: Path) -> Subject:
+    root = tmp_path / "objects"
+    return Subject(LocalStore(root), lambda: [path.name for path in root.glob(".tmp/*")])
 
 
-def retrying(store: ObjectStore) -> ObjectStore:
-    return RetryingStore(store)
+@pytest.fixture
+def memory() -> Subject:
+    return Subject(MemoryStore(), list)
 
 
-def limited(store: ObjectStore) -> ObjectStore:
-    return LimitedStore(store, 2)
+@pytest.fixture
+def s3(s3_config: S3Config, pending_uploads: Callable[[], list[str]]) -> Subject:
+    return Subject(S3Store(s3_config), pending_uploads)
 
 
-def metered(store: ObjectStore) -> ObjectStore:
-    return MeteredStore(store, ignore)
+@pytest.fixture
+def s3_virtual_hosted(s3_config: S3Config, aws_endpoint: str, pending_uploads: Callable[[], list[str]]) -> Subject:
+    config = replace(s3_config, endpoint_url=aws_endpoint, addressing_style="virtual")
+    return Subject(S3Store(config), pending_uploads)
 
 
-async def no_wait(subject: Subject) -> Subject:
-    return subject
+@pytest.fixture
+def s3_without_conditions(s3_config: S3Config, pending_uploads: Callable[[], list[str]]) -> Subject:
+    return Subject(S3Store(replace(s3_config, conditional_writes=False)), pending_uploads)
 
 
-SUBJECTS: dict[str, Callable[[Place], Awaitable[Subject]]] = {
-    "local": lambda place: no_wait(place.local()),
-    "memory": lambda place: no_wait(memory()),
-    "s3": lambda place: place.s3(),
-    "s3-virtual-hosted": lambda place: place.virtual_hosted_s3(),
-    "r2": lambda place: place.s3(R2Store, region="auto"),
-    "retrying": lambda place: no_wait(wrapped(memory(), retrying)),
-    "limited": lambda place: no_wait(wrapped(memory(), limited)),
-    "metered": lambda place: no_wait(wrapped(memory(), metered)),
-    "stacked": lambda place: no_wait(wrapped(place.local(), limited, retrying, metered)),
-}
+@pytest.fixture
+def r2(s3_config: S3Config, pending_uploads: Callable[[], list[str]]) -> Subject:
+    return Subject(R2Store(replace(s3_config, region="auto")), pending_uploads)
+
+
+@pytest.fixture
+def retrying(memory: Subject) -> Subject:
+    return wrapped(memory, RetryingStore)
+
+
+@pytest.fixture
+def limited(memory: Subject) -> Subject:
+    return wrapped(memory, lambda store: LimitedStore(store, 2))
+
+
+@pytest.fixture
+def metered(memory: Subject) -> Subject:
+    return wrapped(memory, lambda store: MeteredStore(store, ignore))
+
+
+@pytest.fixture
+def stacked(local: Subject) -> Subject:
+    return wrapped(local, lambda store: MeteredStore(RetryingStore(LimitedStore(store, 2)), ignore))
+
+
+SUBJECTS = [
+    "local",
+    "memory",
+    "s3",
+    "s3_virtual_hosted",
+    "s3_without_conditions",
+    "r2",
+    "retrying",
+    "limited",
+    "metered",
+    "stacked",
+]
 
 
 @pytest.fixture(params=SUBJECTS)
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    found: Subject = request.getfixturevalue(request.param)
     async with AsyncExitStack() as stack:
-        yield await SUBJECTS[request.param](Place(request, stack))
+        if isinstance(found.store, AbstractAsyncContextManager):
+            await stack.enter_async_context(found.store)
+        yield found
 
 
 @pytest.fixture
@@ -317,14 +330,16 @@ KEYS = st.sampled_from(["a", "b/c", "b/d/e", "media/m 1/ä", "media/m=1/+%2F"])
 class _StoreAgainstDictionary(RuleBasedStateMachine):
     """Any sequence of calls leaves a store as it leaves a dictionary that never overwrites."""
 
-    open_store: ClassVar[Callable[[Path], ObjectStore]]
+    @abstractmethod
+    def open_store(self, root: Path) -> ObjectStore:
+        """Return an empty store; ``root`` is its own."""
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
         self.file = Path(self.folder.name, "file")
-        self.store = type(self).open_store(Path(self.folder.name, "root"))
+        self.store = self.open_store(Path(self.folder.name, "root"))
         self.model: dict[str, bytes] = {}
 
     def teardown(self) -> None:
@@ -334,13 +349,13 @@ class _StoreAgainstDictionary(RuleBasedStateMachine):
     @rule(key=KEYS, content=st.binary(max_size=20))
     def put(self, key: str, content: bytes) -> None:
         self.file.write_bytes(content)
-        created = self.runner.run(self.store.put(key, self.file, content_type=PLAIN))  # type: ignore[arg-type] # a coroutine
+        created = self.runner.run(self.store.put(key, self.file, content_type=PLAIN))
         assert created is (key not in self.model)
         self.model.setdefault(key, content)
 
     @rule(key=KEYS)
     def delete(self, key: str) -> None:
-        self.runner.run(self.store.delete(key))  # type: ignore[arg-type] # a coroutine
+        self.runner.run(self.store.delete(key))
         self.model.pop(key, None)
 
     @rule(key=KEYS, start=st.integers(0, 20), length=st.integers(1, 20))
@@ -367,11 +382,13 @@ class _StoreAgainstDictionary(RuleBasedStateMachine):
 
 
 class _MemoryAgainstDictionary(_StoreAgainstDictionary):
-    open_store = staticmethod(lambda _root: MemoryStore())
+    def open_store(self, root: Path) -> ObjectStore:
+        return MemoryStore()
 
 
 class _LocalAgainstDictionary(_StoreAgainstDictionary):
-    open_store = staticmethod(LocalStore)
+    def open_store(self, root: Path) -> ObjectStore:
+        return LocalStore(root)
 
 
 TestMemoryAgainstDictionary = _MemoryAgainstDictionary.TestCase
