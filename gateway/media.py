@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from time import perf_counter
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
 
@@ -12,7 +12,7 @@ from gateway.metrics import Metrics
 from gateway.responses import Asked, Decision, decide, send_body, send_bodyless
 from storage.cache import RecordCache
 from storage.errors import OriginGone
-from storage.record import MediaRecord, Status, valid_message_id
+from storage.record import MediaRecord, Status
 from storage.retrieval import EXPIRED, Representation, Retrieval
 from storage.store import ByteRange
 
@@ -113,18 +113,3 @@ def parse_query(raw: bytes) -> dict[str, str]:
     for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=100):
         query.setdefault(name, value)
     return query
-
-
-def decode_message_id(raw: bytes) -> str:
-    """Return the message id of one segment of a raw path: percent-encoded UTF-8.
-
-    Raises:
-        NotFound: No message can have this id.
-    """
-    try:
-        message_id = unquote_to_bytes(raw).decode("utf-8")
-    except UnicodeDecodeError:
-        raise NotFound("A message id is UTF-8, percent-encoded.") from None
-    if not valid_message_id(message_id):
-        raise NotFound("A message id has 1 to 255 characters, none of them a control character.")
-    return message_id

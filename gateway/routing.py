@@ -3,13 +3,14 @@
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import URLPath
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.errors import MethodNotAllowed
-from gateway.media import decode_message_id
+from gateway.errors import MethodNotAllowed, NotFound
+from storage.record import valid_message_id
 
 
 class MessageRoute(BaseRoute):
@@ -44,3 +45,18 @@ class MessageRoute(BaseRoute):
 def _raw_path(scope: Scope) -> bytes:
     raw: bytes | None = scope.get("raw_path")
     return raw.partition(b"?")[0] if raw is not None else scope["path"].encode()
+
+
+def decode_message_id(raw: bytes) -> str:
+    """Return the message id of one segment of a raw path: percent-encoded UTF-8.
+
+    Raises:
+        NotFound: No message can have this id.
+    """
+    try:
+        message_id = unquote_to_bytes(raw).decode("utf-8")
+    except UnicodeDecodeError:
+        raise NotFound("A message id is UTF-8, percent-encoded.") from None
+    if not valid_message_id(message_id):
+        raise NotFound("A message id has 1 to 255 characters, none of them a control character.")
+    return message_id
