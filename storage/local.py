@@ -52,7 +52,7 @@ class LocalStore:
     async def put(self, key: str, file: Path, *, content_type: str) -> bool:  # noqa: ARG002 - a file has no type
         """Copy ``file`` and give the copy its name at once, never another's; it is on disk when this returns."""
         path, stop = self._path(key), threading.Event()
-        with _translated(absent=frozenset()):
+        with _translated():
             return await _settled(asyncio.to_thread(self._put, path, file, stop), on_cancel=stop.set)
 
     @asynccontextmanager
@@ -60,7 +60,7 @@ class LocalStore:
         """Open the file on entering, so that a later delete does not break a reader that has begun."""
         path, start = self._path(key), byte_range.start if byte_range else 0
         with ExitStack() as stack:
-            with _translated():
+            with _translated(_ABSENT):
                 file, size = await _settled(asyncio.to_thread(self._open, path, start, stack))
             if byte_range and start >= size:
                 raise StoreUnavailable("The stored object is shorter than expected.")
@@ -71,13 +71,13 @@ class LocalStore:
     async def head(self, key: str) -> ObjectMeta:
         """Return the size and the time of the file."""
         path = self._path(key)
-        with _translated():
+        with _translated(_ABSENT):
             return await asyncio.to_thread(self._head, key, path)
 
     async def delete(self, key: str) -> None:
         """Remove the file, and then the directories that this leaves empty."""
         path = self._path(key)
-        with suppress(ObjectNotFound), _translated():
+        with suppress(ObjectNotFound), _translated(_ABSENT):
             await asyncio.to_thread(self._delete, path)
 
     async def list(self, prefix: str = "") -> AsyncGenerator[ObjectMeta, None]:
@@ -181,7 +181,7 @@ def _is_storable(key: str) -> bool:
 
 
 @contextmanager
-def _translated(absent: frozenset[int] = _ABSENT) -> Iterator[None]:
+def _translated(absent: frozenset[int] = frozenset()) -> Iterator[None]:
     """Raise an operating system's error as ours; ``absent`` are the numbers that mean there is no such object."""
     try:
         yield
@@ -214,7 +214,7 @@ async def _settled(work: Awaitable[T], on_cancel: Callable[[], None] | None = No
 async def _chunks(file: FileIO, length: int) -> AsyncGenerator[bytes, None]:
     reader = wrap(file)
     while length:
-        with _translated(absent=frozenset()):
+        with _translated():
             chunk = await _settled(reader.read(min(CHUNK_SIZE, length)))
         if not chunk:
             raise StoreUnavailable("The stored object is shorter than expected.")

@@ -205,10 +205,11 @@ class S3Store:
 
     async def list(self, prefix: str = "") -> AsyncGenerator[ObjectMeta, None]:
         """Iterate over the bucket in pages of ``page_size``."""
-        page: dict[str, Any] = {"IsTruncated": True}
-        while page["IsTruncated"]:
-            follow = {"ContinuationToken": token} if (token := page.get("NextContinuationToken")) else {}
-            page = await self._call("list_objects_v2", Prefix=prefix, MaxKeys=self._config.page_size, **follow)
+        query: dict[str, Any] | None = {"Prefix": prefix, "MaxKeys": self._config.page_size}
+        while query:
+            page = await self._call("list_objects_v2", **query)
+            token = page.get("NextContinuationToken")
+            query = {**query, "ContinuationToken": token} if token else None
             for found in page.get("Contents", ()):
                 yield ObjectMeta(key=found["Key"], size=found["Size"], last_modified=found["LastModified"])
 
@@ -369,7 +370,7 @@ def read_sizes(status: int, headers: Mapping[str, str], byte_range: ByteRange | 
     if byte_range and status == HTTPStatus.PARTIAL_CONTENT and content_range:
         first, last, size = map(int, content_range.groups())
         stop = min(byte_range.stop, size)
-        if (first, last) == (byte_range.start, stop - 1) and declared == str(stop - first):
+        if first <= last and (first, last) == (byte_range.start, stop - 1) and declared == str(stop - first):
             return size, stop - first
     raise StoreUnavailable("The object store sent other bytes than it was asked for.")
 
