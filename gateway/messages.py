@@ -87,7 +87,7 @@ class Messages:
         new = registration.new_message(message_id)
         if registration.copy_of is not None:
             source = await self._live(registration.copy_of)
-            record, created = await self._registry.copy(new, source)
+            record, created = await self._registry.copy(new, source, ingest=registration.ingest)
         else:
             record, created = await self._registry.register(new, ingest=registration.ingest)
         return json_response(self._info(record, request), 201 if created else 200)

@@ -57,15 +57,18 @@ class Registry:
     async def register(self, new: NewMessage, *, ingest: bool = True) -> tuple[MediaRecord, bool]:
         """Record a message and, unless told not to, its job; True where it is new."""
         ingest = ingest and self._ingest
-        new = replace(new, expires_at=datetime.now(UTC) + MEDIA_LIFE)
+        new = replace(new, expires_at=new.expires_at or datetime.now(UTC) + MEDIA_LIFE)
         record, created = await self._records.register(new, and_then=self._queue.within(INGEST) if ingest else None)
         self._cache.forget(new.message_id)
         if ingest and record.status is Status.PENDING:
             await self._queue.after(INGEST, [new.message_id])
         return record, created
 
-    async def copy(self, new: NewMessage, source: MediaRecord) -> tuple[MediaRecord, bool]:
-        """Let a message refer to the medium of another one of its workspace."""
+    async def copy(self, new: NewMessage, source: MediaRecord, *, ingest: bool = True) -> tuple[MediaRecord, bool]:
+        """Let a message refer to the medium of another one of its workspace.
+
+        It is served as the source is, whatever type is declared for it here.
+        """
         new = replace(
             new,
             workspace_id=source.workspace_id,
@@ -76,11 +79,12 @@ class Registry:
             declared_type=new.declared_type or source.content_type or source.declared_type,
             declared_sha256=source.stored.sha256 if source.stored else source.declared_sha256,
             declared_size=source.declared_size,
+            expires_at=source.expires_at,
         )
         if source.stored is None:
-            return await self.register(new)
+            return await self.register(new, ingest=ingest)
         _, created = await self._records.register(new)
-        content_type = new.declared_type or source.stored.content_type
+        content_type = source.content_type or source.stored.content_type
         await self._records.adopt(new.message_id, source.stored, content_type=content_type)
         await self._records.mark(new.message_id, Status.COMPLETED)
         self._cache.forget(new.message_id)
