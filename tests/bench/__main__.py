@@ -1,0 +1,22 @@
+"""``python -m tests.bench [PART…]``: runs the measurements, one JSON line each."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.bench import crowd, slow, webhooks
+
+PARTS = {"crowd": crowd.measure, "slow": slow.measure, "webhooks": webhooks.measure}
+
+
+def main() -> None:
+    """Run the parts that are named, or all."""
+    for name in sys.argv[1:] or PARTS:
+        with TemporaryDirectory(prefix="media-gateway-bench-") as folder:
+            print(json.dumps(asyncio.run(PARTS[name](Path(folder)))), flush=True)  # noqa: T201 its report
+
+
+if __name__ == "__main__":
+    main()
