@@ -7,17 +7,17 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import logs
 from gateway.errors import TABLE, MethodNotAllowed, NotFound, Row, problem, problem_response
 from gateway.metrics import Metrics
-from gateway.middleware import Observed
-from gateway.routing import MessageRoute
+from gateway.middleware import CrossOrigin, Observed
+from gateway.openapi import openapi
+from gateway.routing import Resource
 from gateway.services import Services, open_services
 from gateway.settings import Settings
 
@@ -51,40 +51,37 @@ def create_app(settings: Settings | None = None, *, extra: Extra | None = None) 
             services.operations.stopping = True
 
     handlers = {**dict.fromkeys(TABLE, _failed), HTTPException: _refused}
-    return Starlette(
+    app = Starlette(
         lifespan=lifespan,
         middleware=[Middleware(Observed, metrics=metrics), *_cors(settings)],
         exception_handlers=handlers,
     )
+    app.router.redirect_slashes = False  # every resource has one URL
+    return app
 
 
-def routes(services: Services) -> list[BaseRoute]:
+def routes(services: Services) -> list[Resource]:
     """Return every route of the gateway, in one table."""
-    media, messages, webhooks = services.media, services.messages, services.webhooks
-    operations = services.operations
+    messages, webhooks, operations = services.messages, services.webhooks, services.operations
+    webhook = {"GET": endpoint(webhooks.handshake), "POST": endpoint(webhooks.receive)}
+    medium: dict[str, ASGIApp] = {
+        "GET": services.media,
+        "HEAD": services.media,
+        "PUT": endpoint(messages.put),
+        "DELETE": endpoint(messages.delete),
+    }
     return [
-        MessageRoute(
-            "",
-            "media",
-            {
-                "GET": media,
-                "HEAD": media,
-                "OPTIONS": media,
-                "PUT": endpoint(messages.put),
-                "DELETE": endpoint(messages.delete),
-            },
-        ),
-        MessageRoute("/info", "info", {"GET": endpoint(messages.info)}),
-        MessageRoute("/url", "url", {"POST": endpoint(messages.mint)}),
-        MessageRoute("/retry", "retry", {"POST": endpoint(messages.retry)}),
-        Route("/media/messages", messages.page, name="messages"),
-        Route("/webhooks/whatsapp", webhooks.handshake, name="webhook handshake"),
-        Route("/webhooks/whatsapp", webhooks.receive, methods=["POST"], name="webhook"),
-        Route("/webhooks/whatsapp/{workspace_id}", webhooks.handshake, name="webhook handshake"),
-        Route("/webhooks/whatsapp/{workspace_id}", webhooks.receive, methods=["POST"], name="webhook"),
-        Route("/healthz", operations.healthz),
-        Route("/readyz", operations.readyz),
-        Route("/metrics", operations.metrics),
+        Resource("/media/messages/{message_id}", "media", medium),
+        Resource("/media/messages/{message_id}/info", "info", {"GET": endpoint(messages.info)}),
+        Resource("/media/messages/{message_id}/url", "url", {"POST": endpoint(messages.mint)}),
+        Resource("/media/messages/{message_id}/retry", "retry", {"POST": endpoint(messages.retry)}),
+        Resource("/media/messages", "messages", {"GET": endpoint(messages.page)}),
+        Resource("/webhooks/whatsapp", "webhook", webhook),
+        Resource("/webhooks/whatsapp/{workspace_id}", "webhook", webhook),
+        Resource("/healthz", "healthz", {"GET": endpoint(operations.healthz)}),
+        Resource("/readyz", "readyz", {"GET": endpoint(operations.readyz)}),
+        Resource("/metrics", "metrics", {"GET": endpoint(operations.metrics)}),
+        Resource("/openapi.json", "openapi", {"GET": endpoint(openapi)}),
     ]
 
 
@@ -104,7 +101,7 @@ def _cors(settings: Settings) -> list[Middleware]:
         return []
     return [
         Middleware(
-            CORSMiddleware,
+            CrossOrigin,
             allow_origins=origins,
             allow_methods=["GET", "HEAD", "POST"],
             allow_headers=["Range", "If-Range", "If-None-Match", "If-Modified-Since", "Authorization", "X-API-Key"],
@@ -114,11 +111,11 @@ def _cors(settings: Settings) -> list[Middleware]:
     ]
 
 
-def _failed(request: Request, error: Exception) -> Response:
+async def _failed(request: Request, error: Exception) -> Response:
     return problem(error, _request_id(request))
 
 
-def _refused(request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     """Answer what Starlette itself refuses: an unknown path, a method that a route does not know."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 404:  # noqa: PLR2004 Not Found
@@ -127,7 +124,7 @@ def _refused(request: Request, error: Exception) -> Response:
     if status == 405:  # noqa: PLR2004 Method Not Allowed
         return problem(MethodNotAllowed(headers=headers), _request_id(request))
     return problem_response(
-        Row(status, "Refused"), "refused", "The request was refused.", _request_id(request), headers
+        Row(status, "Refused"), "refused", "The request was refused.", _request_id(request), headers=headers
     )
 
 

@@ -50,9 +50,14 @@ async def read_json(request: Request, model: type[M]) -> M:
     try:
         return model.model_validate_json(body or b"{}")
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise BadRequest(f"{place}: {first['msg']}" if place else first["msg"]) from None
+        raise bad_request(error) from None
+
+
+def bad_request(error: ValidationError) -> BadRequest:
+    """Say what is wrong with the first field that is, without repeating its value."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return BadRequest(f"{place}: {first['msg']}" if place else first["msg"])
 
 
 def json_response(content: Any, status: int = 200, **headers: str) -> Response:

@@ -11,7 +11,8 @@
     ├── MethodNotAllowed        the resource does not know the method
     ├── PreconditionFailed      RFC 9110 §13
     ├── RangeNotSatisfiable     RFC 9110 §14.2
-    └── ContentTooLarge         the request's body is too large
+    ├── ContentTooLarge         the request's body is too large
+    └── NotReady                a dependency is missing, or the process is stopping
 """
 
 import json
@@ -30,10 +31,17 @@ class GatewayError(Exception):
 
     code: ClassVar[str] = "bad-request"
 
-    def __init__(self, detail: str | None = None, *, headers: Mapping[str, str] | None = None) -> None:
-        """Take what the client may read, and headers that belong to the answer."""
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take what the client may read, headers that belong to the answer, and further members of the document."""
         super().__init__(detail or (type(self).__doc__ or "").partition("\n")[0])
         self.headers = dict(headers or {})
+        self.members = dict(members or {})
 
 
 class BadRequest(GatewayError):
@@ -88,6 +96,12 @@ class ContentTooLarge(GatewayError):
     code = "content-too-large"
 
 
+class NotReady(GatewayError):
+    """The gateway is not ready to serve."""
+
+    code = "not-ready"
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """How an error looks over HTTP."""
@@ -96,6 +110,8 @@ class Row:
     title: str
     retry_after: int | None = None
     """Seconds, where the error itself does not say."""
+    type: str | None = None
+    """Of the problem, where that is not the error's own code."""
 
 
 TABLE: dict[type[Exception], Row] = {
@@ -107,6 +123,7 @@ TABLE: dict[type[Exception], Row] = {
     Deleted: Row(410, "Deleted"),
     PreconditionFailed: Row(412, "Precondition failed"),
     ContentTooLarge: Row(413, "Too large"),
+    NotReady: Row(503, "Not ready", 5),
     RangeNotSatisfiable: Row(416, "Range not satisfiable"),
     storage_errors.RecordConflict: Row(409, "Conflict"),
     storage_errors.RecordsError: Row(503, "Records unavailable", 5),
@@ -116,6 +133,7 @@ TABLE: dict[type[Exception], Row] = {
     storage_errors.OriginGone: Row(410, "Expired at the provider"),
     storage_errors.OriginBusy: Row(503, "Provider busy", 30),
     storage_errors.OriginTimeout: Row(504, "Provider too slow"),
+    storage_errors.OriginTooLarge: Row(502, "Provider failed", type="provider-error"),
     storage_errors.OriginError: Row(502, "Provider failed"),
     MediaError: Row(503, "Not available right now", 5),
 }
@@ -131,12 +149,19 @@ def problem(error: Exception, request_id: str) -> Response:
     row = row_of(error)
     known = isinstance(error, GatewayError | MediaError)
     detail = str(error) if known else "Something went wrong on our side."
-    code = getattr(error, "code", "internal-error") if known else "internal-error"
-    return problem_response(row, code, detail, request_id, _headers(error, row))
+    code = row.type or (error.code if isinstance(error, GatewayError | MediaError) else "internal-error")
+    members = error.members if isinstance(error, GatewayError) else {}
+    return problem_response(row, code, detail, request_id, headers=_headers(error, row), members=members)
 
 
 def problem_response(
-    row: Row, code: str, detail: str, request_id: str, headers: Mapping[str, str] | None = None
+    row: Row,
+    code: str,
+    detail: str,
+    request_id: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    members: Mapping[str, Any] | None = None,
 ) -> Response:
     """Return a problem document, never to be stored by a cache."""
     body: dict[str, Any] = {
@@ -145,6 +170,7 @@ def problem_response(
         "status": row.status,
         "detail": detail,
         "request_id": request_id,
+        **(members or {}),
     }
     fields = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})}
     return Response(json.dumps(body), row.status, fields, "application/problem+json")

@@ -50,7 +50,16 @@ def configure(level: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
     logging.getLogger("uvicorn.error").setLevel(level.upper())
+    logging.getLogger("uvicorn.error").addFilter(_not_deliberate)
     logging.getLogger("dbos").setLevel(logging.WARNING)
+
+
+def _not_deliberate(record: logging.LogRecord) -> bool:
+    """Keep out what uvicorn says when we break a connection on purpose: see `gateway.responses.send_body`.
+
+    ASGI has no other way to abort a response; why it was aborted is in our own log.
+    """
+    return record.msg != "ASGI callable returned without completing response."
 
 
 def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -1,4 +1,4 @@
-"""``GET``, ``HEAD`` and ``OPTIONS`` on a message's medium: pure ASGI, from the request's line to the last byte."""
+"""``GET`` and ``HEAD`` on a message's medium: pure ASGI, from the request's line to the last byte."""
 
 from collections.abc import Iterable
 from time import perf_counter
@@ -10,18 +10,17 @@ from gateway.auth import Gatekeeper
 from gateway.errors import BadRequest, Deleted, NotFound
 from gateway.metrics import Metrics
 from gateway.responses import Asked, Decision, decide, send_body, send_bodyless
+from gateway.variants import ORIGINAL, VARIANTS
 from storage.cache import RecordCache
 from storage.errors import OriginGone
+from storage.layers import EXPIRED
 from storage.record import MediaRecord, Status
-from storage.retrieval import EXPIRED, Representation, Retrieval
+from storage.representation import Representation
+from storage.retrieval import Retrieval
 from storage.store import ByteRange
 
-READS = ("GET", "HEAD")
-ALLOW = b"GET, HEAD, OPTIONS, PUT, DELETE"
 _MAX_QUERY = 4096  # bytes
-_VARIANTS = frozenset(
-    "original auto compressed webp thumbnail small medium large preview aac hls waveform".split()  # noqa: SIM905 a list
-)
+_MAX_PARAMETERS = 100
 
 
 class MediaReader:
@@ -35,22 +34,20 @@ class MediaReader:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["method"] == "OPTIONS":
-            await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", ALLOW)]})
-            await send({"type": "http.response.body", "body": b""})
-            return
         began = perf_counter()
         message_id = scope["path_params"]["message_id"]
         query = parse_query(scope["query_string"])
-        variant, download = query.get("variant", "original"), query.get("download") == "1"
+        variant, download = query.get("variant", ORIGINAL), query.get("download") == "1"
         headers = joined_headers(scope["headers"])
         self._gatekeeper.admit_reader(
             message_id, variant, download=download, query=query, api_key=headers.get("x-api-key")
         )
-        if variant not in _VARIANTS:
+        if variant not in VARIANTS:
             raise BadRequest("There is no such variant.")
         record = await self._record(message_id)
-        asked = Asked(method=scope["method"], headers=headers, download=download, filename=record.filename)
+        asked = Asked(
+            method=scope["method"], headers=headers, variant=variant, download=download, filename=record.filename
+        )
         await self._serve(asked, record, began, receive, send)
 
     async def _record(self, message_id: str) -> MediaRecord:
@@ -109,7 +106,8 @@ def parse_query(raw: bytes) -> dict[str, str]:
     """Return the query's parameters; the first one counts where one is repeated."""
     if len(raw) > _MAX_QUERY:
         raise BadRequest("The query is too long.")
-    query: dict[str, str] = {}
-    for name, value in parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=100):
-        query.setdefault(name, value)
-    return query
+    try:
+        parameters = parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+    except ValueError:
+        raise BadRequest("The query has too many parameters.") from None
+    return dict(reversed(parameters))

@@ -2,17 +2,31 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.auth import DEFAULT_LIFE, MAX_LIFE, Gatekeeper, Signer
-from gateway.bodies import json_response, read_json, timestamp
+from gateway.bodies import bad_request, json_response, read_json, timestamp
 from gateway.errors import BadRequest, Deleted, NotFound
+from gateway.variants import ORIGINAL, VARIANTS
 from ingest.registry import Registry
 from ingest.whatsapp.answers import normalise_sha256
 from storage.record import Cursor, MediaRecord, NewMessage, Status
+from storage.records import MAX_PAGE
 
+PROCESSED = (
+    "width",
+    "height",
+    "duration",
+    "codec",
+    "blurhash",
+    "lqip",
+    "dominant_color",
+    "waveform",
+    "exif",
+)
+"""What only the processing of a medium finds out: null until then."""
 _MAX_SIZE = 2**53  # bytes; beyond, JSON numbers are not exact
 
 
@@ -24,6 +38,16 @@ def _plain(text: str) -> str:
 
 def _sha256(text: str) -> str:
     return normalise_sha256(text) or ""
+
+
+def _cursor(text: str) -> Cursor:
+    return Cursor.decode(text)
+
+
+def _variant(text: str) -> str:
+    if text not in VARIANTS:
+        raise ValueError("there is no such variant")
+    return text
 
 
 Word = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_plain)]
@@ -65,9 +89,20 @@ class Registration(BaseModel):
 class UrlOrder(BaseModel):
     """The body of ``POST /media/messages/{id}/url``."""
 
-    variant: Annotated[str, Field(pattern=r"^[a-z]{1,20}$")] = "original"
+    variant: Annotated[str, AfterValidator(_variant)] = ORIGINAL
     download: bool = False
     expires_in: Annotated[int, Field(ge=1, le=MAX_LIFE)] = DEFAULT_LIFE
+
+
+class Listing(BaseModel):
+    """The query of ``GET /media/messages``; what is empty is left out."""
+
+    model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
+
+    workspace_id: Word | None = None
+    status: Status | None = None
+    cursor: Annotated[Cursor | None, BeforeValidator(_cursor)] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
 
 
 class Messages:
@@ -127,13 +162,11 @@ class Messages:
         self._gatekeeper.admit_host(request.headers.get("x-api-key"))
         query = request.query_params
         try:
-            status = Status(query["status"]) if "status" in query else None
-            after = Cursor.decode(query["cursor"]) if query.get("cursor") else None
-            limit = int(query.get("limit", "50"))
-        except ValueError as error:
-            raise BadRequest(str(error)) from None
+            listing = Listing.model_validate({name: value for name, value in query.items() if value})
+        except ValidationError as error:
+            raise bad_request(error) from None
         found, cursor = await self._registry.page(
-            workspace_id=query.get("workspace_id"), status=status, after=after, limit=limit
+            workspace_id=listing.workspace_id, status=listing.status, after=listing.cursor, limit=listing.limit
         )
         messages = [self._info(record, request) for record in found]
         return json_response({"messages": messages, "next_cursor": cursor.encode() if cursor else None})
@@ -163,6 +196,7 @@ class Messages:
             "mime_type": record.content_type or record.declared_type,
             "size": stored.size if stored else record.declared_size,
             "sha256": stored.sha256 if stored else record.declared_sha256,
+            **dict.fromkeys(PROCESSED),
             "filename": record.filename,
             "stored_url": stored.url if stored else None,
             "stored_at": timestamp(record.media_stored_at) if stored else None,
@@ -175,12 +209,14 @@ class Messages:
     def _variants(self, record: MediaRecord, request: Request) -> dict[str, Any]:
         if record.stored is None:
             return {}
-        base = _base(request)
-        url = f"{base}{request.url.path.removesuffix('/info')}"
-        if self._signer.can_mint:
-            url = self._signer.mint(record.message_id, base=base).url
+        base, signer = _base(request), self._signer
+        message_id = record.message_id
+        url = signer.mint(message_id, base=base).url if signer.can_mint else signer.unsigned(message_id, base=base)
         return {"original": {"url": url, "size": record.stored.size, "type": record.content_type}}
 
 
 def _base(request: Request) -> str:
-    return f"{request.url.scheme}://{request.url.netloc}"
+    try:
+        return f"{request.url.scheme}://{request.url.netloc}"
+    except ValueError:
+        raise BadRequest("The Host header is malformed.") from None

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.bodies import json_response
+from gateway.errors import NotReady
 from gateway.metrics import Metrics
 from ingest.queue import Queue
 from storage.cache import BodyCache
@@ -67,12 +68,18 @@ class Operations:
         return json_response({"status": "ok"})
 
     async def readyz(self, _request: Request) -> Response:
-        """Ask every dependency, and say a word for each: 200, or 503 where one is missing."""
+        """Ask every dependency, and say a word for each.
+
+        Raises:
+            NotReady: One is missing, or the process is stopping.
+        """
         words = dict(zip(self._probes, await asyncio.gather(*map(_word, self._probes.values())), strict=True))
         ready = not self.stopping and all(word == "ok" for word in words.values())
         words["provider"] = "breaker open" if any(self._breakers().values()) else "ok"
-        status = "stopping" if self.stopping else "ready" if ready else "not ready"
-        return json_response({"status": status, "checks": words}, 200 if ready else 503)
+        if not ready:
+            detail = "The gateway is stopping." if self.stopping else "A dependency is missing."
+            raise NotReady(detail, members={"checks": words})
+        return json_response({"status": "ready", "checks": words})
 
     async def metrics(self, _request: Request) -> Response:
         """Show all metrics of all processes as Prometheus text."""

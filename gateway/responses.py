@@ -14,8 +14,9 @@ from gateway.conditional import Outcome, Validators, evaluate, format_http_date,
 from gateway.disposition import content_disposition
 from gateway.errors import PreconditionFailed, RangeNotSatisfiable
 from gateway.ranges import Multipart, NoParts, content_range, multipart, parse_range, unsatisfied_range
+from gateway.variants import AUTO, ORIGINAL
 from storage.errors import MediaError
-from storage.retrieval import Opened, Representation
+from storage.representation import Opened, Representation
 from storage.store import ByteRange
 
 PRIVATE = "max-age=86400, private, immutable, no-transform"
@@ -36,7 +37,8 @@ class Asked:
     method: str
     headers: Mapping[str, str]
     """Lower-case names; the values of a repeated field joined by a comma."""
-    variant: str = "original"
+    variant: str = ORIGINAL
+    """As the URL names it; so far there is nothing but originals to serve."""
     download: bool = False
     filename: str | None = None
     """Of the message's record."""
@@ -66,7 +68,7 @@ def decide(asked: Asked, representation: Representation) -> Decision:
     if outcome is Outcome.PRECONDITION_FAILED:
         raise PreconditionFailed
     if outcome is Outcome.NOT_MODIFIED:
-        return Decision(304, _encoded(_caching(representation, etag) | _source(asked, representation)), ())
+        return Decision(304, _encoded(_caching(asked, representation, etag) | _source(representation)), ())
     headers = _describing(asked, representation, etag)
     size = representation.size
     if size is None:  # the provider has not said how much is coming: neither a length nor ranges
@@ -94,19 +96,25 @@ def _partial(headers: dict[str, str], ranges: tuple[ByteRange, ...], size: int, 
     return Decision(206, _encoded(headers), ranges, parts)
 
 
-def _caching(representation: Representation, etag: str | None) -> dict[str, str]:
+def _caching(asked: Asked, representation: Representation, etag: str | None) -> dict[str, str]:
     """Return what a 304 repeats of the 200 (RFC 9110 section 15.4.5)."""
-    headers = {"cache-control": PRIVATE, "last-modified": format_http_date(representation.last_modified)}
+    stands_in = asked.variant not in {ORIGINAL, AUTO}  # for one that may be ready the next time
+    headers = {
+        "cache-control": "no-store" if stands_in else PRIVATE,
+        "last-modified": format_http_date(representation.last_modified),
+    }
+    if asked.variant == AUTO:
+        headers["vary"] = "Accept"
     return headers | ({"etag": etag} if etag else {})
 
 
-def _source(asked: Asked, representation: Representation) -> dict[str, str]:
-    return {"x-media-source": representation.source, "x-media-variant": asked.variant}
+def _source(representation: Representation) -> dict[str, str]:
+    return {"x-media-source": representation.source, "x-media-variant": ORIGINAL}
 
 
 def _describing(asked: Asked, representation: Representation, etag: str | None) -> dict[str, str]:
     content_type = representation.content_type
-    headers = _caching(representation, etag) | _source(asked, representation)
+    headers = _caching(asked, representation, etag) | _source(representation)
     headers |= {
         "content-type": content_type,
         "content-disposition": content_disposition(

@@ -1,4 +1,4 @@
-"""Routes below a message id, matched on the raw path: the id may hold slashes, dots and percent signs of its own."""
+"""Resources and their methods, matched on the raw path: a message id may hold slashes, dots and percent signs."""
 
 import re
 from collections.abc import Mapping
@@ -6,35 +6,51 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import URLPath
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import MethodNotAllowed, NotFound
 from storage.record import valid_message_id
 
+_PARAMETER = re.compile(r"\\{(\w+)\\}")
 
-class MessageRoute(BaseRoute):
-    """``/media/messages/{message_id}`` and what lies below it, by method."""
 
-    def __init__(self, below: str, name: str, handlers: Mapping[str, ASGIApp]) -> None:
-        """Match the message's path followed by ``below``; ``handlers`` by method."""
+class Resource(BaseRoute):
+    """One path of the route table, with a handler for each of its methods.
+
+    ``HEAD`` is answered like ``GET`` unless it has a handler of its own, ``OPTIONS`` by the resource itself.
+    """
+
+    def __init__(self, path: str, name: str, handlers: Mapping[str, ASGIApp]) -> None:
+        """Take the path, whose ``{parameters}`` are one segment each, a name for metrics and logs, and the handlers."""
+        self.path = path
         self.name = name
-        self._handlers = dict(handlers)
-        self._path = re.compile(rb"/media/messages/([^/]+)" + re.escape(below.encode()))
+        self.methods = frozenset(handlers)
+        self._handlers = {"HEAD": handlers["GET"], **handlers} if "GET" in handlers else dict(handlers)
+        self._allow = ", ".join(sorted({*self._handlers, "OPTIONS"}))
+        self._pattern = re.compile(_PARAMETER.sub(r"(?P<\1>[^/]+)", re.escape(path)).encode())
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match by the path as the client sent it."""
-        if scope["type"] != "http" or (found := self._path.fullmatch(_raw_path(scope))) is None:
+        if scope["type"] != "http" or (found := self._pattern.fullmatch(_raw_path(scope))) is None:
             return Match.NONE, {}
-        return Match.FULL, {"endpoint": self.handle, "raw_message_id": found[1]}
+        return Match.FULL, {"endpoint": self.handle, "raw_params": found.groupdict()}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the method's handler."""
-        scope["route_name"] = self.name
+        """Call the method's handler.
+
+        Raises:
+            MethodNotAllowed: There is none.
+            NotFound: An id in the path cannot be one.
+        """
+        if scope["method"] == "OPTIONS":
+            await Response(status_code=204, headers={"Allow": self._allow})(scope, receive, send)
+            return
         handler = self._handlers.get(scope["method"])
         if handler is None:
-            raise MethodNotAllowed(headers={"Allow": ", ".join(sorted(self._handlers))})
-        scope["path_params"] = {"message_id": decode_message_id(scope["raw_message_id"])}
+            raise MethodNotAllowed(headers={"Allow": self._allow})
+        scope["path_params"] = {name: decode_id(raw) for name, raw in scope["raw_params"].items()}
         await handler(scope, receive, send)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
@@ -47,16 +63,16 @@ def _raw_path(scope: Scope) -> bytes:
     return raw.partition(b"?")[0] if raw is not None else scope["path"].encode()
 
 
-def decode_message_id(raw: bytes) -> str:
-    """Return the message id of one segment of a raw path: percent-encoded UTF-8.
+def decode_id(raw: bytes) -> str:
+    """Return the id in one segment of a raw path: percent-encoded UTF-8.
 
     Raises:
-        NotFound: No message can have this id.
+        NotFound: Nothing can have this id.
     """
     try:
-        message_id = unquote_to_bytes(raw).decode("utf-8")
+        text = unquote_to_bytes(raw).decode("utf-8")
     except UnicodeDecodeError:
-        raise NotFound("A message id is UTF-8, percent-encoded.") from None
-    if not valid_message_id(message_id):
-        raise NotFound("A message id has 1 to 255 characters, none of them a control character.")
-    return message_id
+        raise NotFound("An id is UTF-8, percent-encoded.") from None
+    if not valid_message_id(text):
+        raise NotFound("An id has 1 to 255 characters, none of them a control character.")
+    return text
