@@ -3,11 +3,16 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
+from copy import copy
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 from storage.errors import MediaError, OriginFailed, OriginTimeout
 from storage.spool import SpoolState
 from storage.store import CHUNK_SIZE
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +38,31 @@ class Flight:
         self.failure: MediaError | None = None
         self.mirror: bytearray | None = None
         """The bytes that have arrived, in memory, where the medium is small."""
-        self._arrived = 0
+        self.reserved = 0
+        """The bytes of memory that are set aside for the mirror."""
         self._file: int | None = None
+        self._arrived = 0
         self._changed = asyncio.get_running_loop().create_future()
 
     # What the task of the flight does ---------------------------------------------------------------------------
 
-    def begin(self, state: SpoolState, file: int) -> None:
-        """Tell the readers what is coming; ``file`` is a descriptor of the spool's bytes, closed by `close`."""
-        self.state, self._file = state, file
+    def open(self, path: Path, flags: int) -> int:
+        """Open the spool's bytes and return the descriptor. Blocking: call it in a thread."""
+        self._file = os.open(path, flags | os.O_CLOEXEC, 0o600)
+        return self._file
+
+    def begin(self, state: SpoolState) -> None:
+        """Tell the readers what is coming, from the file that is open."""
+        self.state = state
         self._notify()
 
     def arrive(self, total: int, chunk: bytes = b"") -> None:
         """Tell the readers that the spool holds ``total`` bytes now; ``chunk`` are the newest, for the mirror."""
         if self.mirror is not None:
             self.mirror += chunk
-        self._arrived = total
-        self._notify()
+        if total != self._arrived:
+            self._arrived = total
+            self._notify()
 
     def settle(self, state: SpoolState) -> None:
         """Tell the readers that all bytes are there and right."""
@@ -67,6 +80,13 @@ class Flight:
             os.close(self._file)
             self._file = None
         self.mirror = None
+
+    @property
+    def descriptor(self) -> int:
+        """The file that is open."""
+        if self._file is None:
+            raise OriginFailed
+        return self._file
 
     def _notify(self) -> None:
         changed, self._changed = self._changed, asyncio.get_running_loop().create_future()
@@ -86,16 +106,12 @@ class Flight:
 
     async def declared(self, deadline: float) -> SpoolState:
         """Wait until it is known what is coming, at most ``deadline`` seconds."""
-        await self._until(lambda: self.state is not None, deadline)
-        if self.state is None:  # `_until` saw it
-            raise OriginFailed
-        return self.state
+        return await self._until(lambda: self.state if self.failure is None else None, deadline)
 
     async def landed(self, deadline: float) -> Landed:
         """Wait until the bytes are there and right, at most ``deadline`` seconds."""
-        await self._until(lambda: self.verified, deadline)
-        state = self.state
-        if state is None or state.size is None or state.sha256 is None:  # a verified state has both
+        state = await self._until(lambda: self.state if self.verified else None, deadline)
+        if state.size is None or state.sha256 is None:  # a verified state has both
             raise OriginFailed
         return Landed(self.name, state.size, state.sha256, state.content_type)
 
@@ -106,16 +122,16 @@ class Flight:
         """
         position = start
         while stop is None or position < stop:
-            available = min(self._readable, stop if stop is not None else self._readable)
+            available = self._readable if stop is None else min(self._readable, stop)
             if position < available:
                 chunk = await self._chunk(position, available)
                 position += len(chunk)
                 yield chunk
-            elif self.verified and stop is None:
+            elif self.verified:
                 return
             else:
                 seen = self._readable
-                await self._until(lambda: self._readable > seen or self.verified, stall)  # noqa: B023 awaited at once
+                await self._until(lambda: self._readable > seen or self.verified or None, stall)  # noqa: B023 awaited at once
 
     @property
     def _readable(self) -> int:
@@ -126,19 +142,19 @@ class Flight:
     async def _chunk(self, position: int, available: int) -> bytes:
         if self.mirror is not None:
             return bytes(memoryview(self.mirror)[position : min(available, position + CHUNK_SIZE)])
-        if self._file is None:
-            raise OriginFailed
-        chunk = await asyncio.to_thread(os.pread, self._file, min(CHUNK_SIZE, available - position), position)
+        chunk = await asyncio.to_thread(os.pread, self.descriptor, min(CHUNK_SIZE, available - position), position)
         if not chunk:
             raise OriginFailed  # somebody truncated the spool below us
         return chunk
 
-    async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
+    async def _until(self, known: Callable[[], T | None], seconds: float) -> T:
+        """Wait until something is known, and return it."""
         try:
             async with asyncio.timeout(seconds):
-                while not condition():
+                while (answer := known()) is None:
                     if self.failure is not None:
-                        raise self.failure
+                        raise copy(self.failure) from self.failure  # each reader adds to the traceback of its own
                     await asyncio.shield(self._changed)
         except TimeoutError:
             raise OriginTimeout from None
+        return answer

@@ -6,21 +6,20 @@ the same spool as it grows. A flight's task belongs to `Flights`: no reader's de
 
 import asyncio
 import errno
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Protocol
 
 import structlog
 
-from storage import errors
-from storage.errors import MediaError, OriginBusy, OriginFailed, StoreFull, StoreUnavailable
+from storage.errors import MediaError, OriginBusy, OriginFailed, OriginTimeout, StoreFull, StoreUnavailable
 from storage.flight import Flight
+from storage.follower import board, conclude, failure_of, follow
 from storage.origin import Origin
 from storage.pilot import Order, download
-from storage.spool import Spools, SpoolState
+from storage.spool import Spools
+from storage.threads import settled
 
 FOLLOW_INTERVAL = 0.02  # seconds between two looks at another process's spool
 MIRROR_LIMIT = 4 * 1024 * 1024  # bytes; a medium up to this size is also kept in memory while it flies
@@ -31,7 +30,6 @@ log = structlog.get_logger()
 
 Recheck = Callable[[], Awaitable[bool]]
 """Whether the medium has been stored after all; asked under the lock, when nobody can be storing it."""
-
 
 OnLanded = Callable[[Flight], Awaitable[None]]
 
@@ -139,26 +137,24 @@ class Flights:
         self._tasks.discard(task)
         if self._observer is not None:
             self._observer.flight_closed()
-        self._close_if_done(flight)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            flight.fail(OriginFailed("The gateway is shutting down."))
+        elif (error := task.exception()) is not None:
             log.error("flight crashed", exc_info=error)
+        self._close_if_done(flight)
 
     def _close_if_done(self, flight: Flight) -> None:
         if flight.busy:
             return
         if self._flights.get(flight.name) is flight:
             del self._flights[flight.name]
-        if flight.mirror is not None and flight.state is not None:
-            self._mirrored -= flight.state.size or 0
+        self._mirrored -= flight.reserved
+        flight.reserved = 0
         flight.close()
 
     async def _fly(self, flight: Flight, order: Order, recheck: Recheck, landed: OnLanded | None) -> None:
         try:
-            while not await self._lead_or_follow(flight, order, recheck):
-                await asyncio.sleep(FOLLOW_INTERVAL)
-        except asyncio.CancelledError:
-            flight.fail(OriginFailed("The gateway is shutting down."))
-            raise
+            await self._lead_or_follow(flight, order, recheck)
         except Exception as error:
             flight.fail(_translated(error))  # readers must not wait for ever, not even for what a bug has ended
             if not isinstance(error, MediaError | OSError):
@@ -167,83 +163,70 @@ class Flights:
             if landed is not None and not flight.followed:
                 await landed(flight)
 
-    async def _lead_or_follow(self, flight: Flight, order: Order, recheck: Recheck) -> bool:
-        """Do what there is to do now; False while another process flies and has not settled."""
-        if not self._spools.try_lock(flight.name):
+    async def _lead_or_follow(self, flight: Flight, order: Order, recheck: Recheck) -> None:
+        """Follow for as long as another process has the lock; then do what is left to do."""
+        patience = asyncio.get_running_loop().time() + order.deadline
+        while not self._spools.try_lock(flight.name):
             flight.followed = True
-            return await self._follow(flight)
+            if await follow(flight, self._spools):
+                return
+            if asyncio.get_running_loop().time() > patience:
+                raise OriginTimeout("Another process took too long to download the medium.")
+            await asyncio.sleep(FOLLOW_INTERVAL)
         try:
             await self._lead(flight, order, recheck)
         finally:
             self._spools.unlock(flight.name)
-        return True
 
     async def _lead(self, flight: Flight, order: Order, recheck: Recheck) -> None:
-        state = await asyncio.to_thread(self._spools.state, flight.name)
-        if state is not None and state.phase == "verified":
-            await self._reopen(flight, state)
-        elif state is not None and state.phase == "failed" and flight.followed:
-            raise _failure(state)  # the flight that we followed: asking again at once would double its failures
-        elif flight.state is not None:
-            raise OriginFailed("The process that downloaded the medium died.")
-        elif await recheck():
+        if flight.state is not None:
+            await conclude(flight, self._spools)
+            return
+        if await self._landed_before(flight):
+            return
+        # What an earlier flight left must not be taken for ours by those who follow us.
+        await settled(asyncio.to_thread(self._spools.remove, flight.name))
+        if await recheck():
             raise StoredMeanwhile
-        else:
-            flight.followed = False
-            await self._pilot(flight, order)
+        flight.followed = False
+        await self._pilot(flight, order)
+
+    async def _landed_before(self, flight: Flight) -> bool:
+        """Whether an earlier flight left the medium in its spool; raises what the one failed of that we waited for."""
+        state = await asyncio.to_thread(self._spools.state, flight.name)
+        if state is not None and state.phase == "failed" and flight.followed:
+            raise failure_of(state)  # asking again at once would double its failures
+        return state is not None and state.phase == "verified" and await board(flight, self._spools)
 
     async def _pilot(self, flight: Flight, order: Order) -> None:
-        await asyncio.to_thread(self._spools.remove, flight.name)
         try:
-            await download(flight, self._origin, order, self._spools, mirror=self._reserve)
-        except BaseException as error:
-            failed = _translated(error)
-            # The failure must be on disk before the lock is given back, even when we are being cancelled.
-            saving = asyncio.to_thread(self._spools.fail, flight.name, type(failed).__name__, failed.retry_after)
-            await asyncio.shield(saving)
+            await download(flight, self._origin, order, self._spools, reserve=self._reserve)
+        except asyncio.CancelledError:
+            # Shutting down is no failure of the medium: who waits for us in another process shall take over.
+            await settled(asyncio.to_thread(self._spools.remove, flight.name))
+            raise
+        except Exception as error:
+            await self._publish(flight.name, _translated(error))
             raise
 
-    async def _follow(self, flight: Flight) -> bool:
-        state = await asyncio.to_thread(self._spools.state, flight.name)
-        if state is None or state.phase == "failed":
-            return False  # the pilot is on its way to the first byte, or about to give the lock back
-        if flight.state is None:
-            await self._reopen(flight, state)
-        elif state.phase == "verified":
-            flight.settle(state)
-        else:
-            flight.arrive(await asyncio.to_thread(_size, self._spools.data(flight.name)))
-        return flight.verified
+    async def _publish(self, name: str, failure: MediaError) -> None:
+        """Tell the other processes, before the lock is given back."""
+        try:
+            await settled(asyncio.to_thread(self._spools.fail, name, type(failure).__name__, failure.retry_after))
+        except OSError:  # a full disk: they will find neither bytes nor a pilot
+            log.exception("failure could not be published", failure=type(failure).__name__)
 
-    async def _reopen(self, flight: Flight, state: SpoolState) -> None:
-        path = self._spools.data(flight.name)
-        flight.begin(state, await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_CLOEXEC))
-        if state.phase == "verified":
-            flight.settle(state)
-
-    def _reserve(self, size: int | None) -> bool:
-        """Whether a medium of that size may be mirrored in memory; if so, its share of the budget is taken."""
-        if size is None or size > MIRROR_LIMIT or self._mirrored + size > MIRROR_BUDGET:
-            return False
-        self._mirrored += size
-        return True
+    def _reserve(self, flight: Flight, size: int | None) -> None:
+        """Give a flight a mirror in memory if its medium is small enough and the budget allows it."""
+        if size is not None and size <= MIRROR_LIMIT and self._mirrored + size <= MIRROR_BUDGET:
+            self._mirrored += size
+            flight.mirror, flight.reserved = bytearray(), size
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size
-
-
-def _translated(error: BaseException) -> MediaError:
+def _translated(error: Exception) -> MediaError:
     if isinstance(error, MediaError):
         return error
     if isinstance(error, OSError):
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
         return StoreFull() if full else StoreUnavailable("The spool could not be written.")
     return OriginFailed()
-
-
-def _failure(state: SpoolState) -> MediaError:
-    """Return the error that another process's flight ended with."""
-    kind = getattr(errors, state.error or "", OriginFailed)
-    known = isinstance(kind, type) and issubclass(kind, MediaError)
-    return kind(retry_after=state.retry_after) if known else OriginFailed()

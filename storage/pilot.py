@@ -3,10 +3,8 @@
 import asyncio
 import hashlib
 import os
-import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
@@ -14,9 +12,13 @@ from storage.errors import OriginFailed, OriginLied, OriginTimeout
 from storage.flight import Flight
 from storage.origin import Download, MediaRef, Origin
 from storage.sniff import SNIFF_LENGTH, effective_type
-from storage.spool import Spools, SpoolState, settled
+from storage.spool import Spools, SpoolState
+from storage.threads import settled
 
 log = structlog.get_logger()
+
+Reserve = Callable[[Flight, int | None], None]
+"""Gives a flight a mirror, if a medium of that size in bytes may be kept in memory too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,75 +33,57 @@ class Order:
 
 
 class _Spooled:
-    """The growing file and the digest of what is in it. Blocking: call its methods in a thread.
+    """The growing file and the digest of what is in it. Blocking: call `write` in a thread."""
 
-    A cancelled download leaves its last write running in a thread. The lock keeps that write from hitting whatever
-    file the kernel gives the same descriptor to next.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    def __init__(self, descriptor: int) -> None:
         self.size = 0
+        self._descriptor = descriptor
         self._digest = hashlib.sha256()
-        self._lock = threading.Lock()
 
     def write(self, chunk: bytes) -> int:
-        """Append a chunk; a full disk raises OSError here, before any reader is told of the bytes."""
-        with self._lock:
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(self.descriptor, view) :]
-            self._digest.update(chunk)
-            self.size += len(chunk)
-            return self.size
-
-    def close(self) -> None:
-        """Close the file behind the last write; later ones fail."""
-        with self._lock:
-            os.close(self.descriptor)
-            self.descriptor = -1
+        """Append a chunk and return the size; a full disk raises OSError here, before any reader is told of it."""
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+        self._digest.update(chunk)
+        self.size += len(chunk)
+        return self.size
 
     def sha256(self) -> str:
         """Return the digest so far as 64 hex digits."""
         return self._digest.hexdigest()
 
 
-async def download(
-    flight: Flight, origin: Origin, order: Order, spools: Spools, *, mirror: Callable[[int | None], bool]
-) -> None:
+async def download(flight: Flight, origin: Origin, order: Order, spools: Spools, *, reserve: Reserve) -> None:
     """Fill the spool of ``flight``, whose lock the caller holds, and settle it.
-
-    ``mirror`` says whether a medium of that size may be kept in memory too.
 
     Raises:
         OriginError: The provider failed, or its bytes are not what it declared.
         OSError: The spool could not be written.
     """
-    spooled = await asyncio.to_thread(_Spooled, spools.data(flight.name))
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
+    spooled = _Spooled(await settled(asyncio.to_thread(flight.open, spools.data(flight.name), flags)))
     try:
         async with asyncio.timeout(order.deadline), origin.open(order.ref) as coming:
             head = await _head(coming.chunks)
             state = _declared(order, coming, head)
-            if mirror(state.size):
-                flight.mirror = bytearray()
-            flight.begin(state, os.dup(spooled.descriptor))
-            await asyncio.to_thread(spools.write_state, flight.name, state)
+            reserve(flight, state.size)
+            flight.begin(state)
+            await settled(asyncio.to_thread(spools.write_state, flight.name, state))
             await _absorb(flight, spooled, state, head)
             async for chunk in coming.chunks:
                 await _absorb(flight, spooled, state, chunk)
             verified = _verified(state, spooled)  # within: the provider's error budget shall learn of a lie
     except TimeoutError:
         raise OriginTimeout("The provider took too long to deliver the whole medium.") from None
-    finally:
-        await asyncio.shield(asyncio.to_thread(spooled.close))
-    await asyncio.to_thread(spools.write_state, flight.name, verified)
+    await settled(asyncio.to_thread(spools.write_state, flight.name, verified))
     flight.settle(verified)
 
 
 async def _absorb(flight: Flight, spooled: _Spooled, state: SpoolState, chunk: bytes) -> None:
     if state.size is not None and spooled.size + len(chunk) > state.size:
         raise OriginLied("The provider sent more bytes than it declared.")
-    flight.arrive(await asyncio.to_thread(spooled.write, chunk), chunk)
+    flight.arrive(await settled(asyncio.to_thread(spooled.write, chunk)), chunk)
 
 
 async def _head(chunks: AsyncIterator[bytes]) -> bytes:
@@ -127,4 +111,4 @@ def _verified(state: SpoolState, spooled: _Spooled) -> SpoolState:
     sha256 = spooled.sha256()
     if state.sha256 is not None and sha256 != state.sha256:
         raise OriginLied("The provider's bytes have another hash than it declared.")
-    return settled(state, size=spooled.size, sha256=sha256)
+    return state.settled(size=spooled.size, sha256=sha256)
