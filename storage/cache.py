@@ -1,6 +1,7 @@
 """What a process keeps in memory: small bodies by bytes, records for a moment, and one load for many askers."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
@@ -54,8 +55,13 @@ class Coalesced(Generic[K, V]):
             task.add_done_callback(lambda done: self._done(key, done))
         return await asyncio.shield(task)
 
+    def forget(self, key: K) -> None:
+        """Let nobody join what has been started: its answer may be out of date."""
+        self._tasks.pop(key, None)
+
     def _done(self, key: K, task: asyncio.Task[V]) -> None:
-        del self._tasks[key]
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
         if not task.cancelled():
             task.exception()  # every asker may have left; the error was theirs
 
@@ -67,21 +73,35 @@ async def _run(work: Callable[[], Awaitable[V]]) -> V:
 class RecordCache:
     """Records for a moment: a crowd that asks for one message asks the database once."""
 
-    def __init__(self, load: Callable[[str], Awaitable[MediaRecord | None]], *, ttl: float = RECORD_TTL) -> None:
+    def __init__(
+        self,
+        load: Callable[[str], Awaitable[MediaRecord | None]],
+        *,
+        ttl: float = RECORD_TTL,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take what asks the database, for how many seconds to believe it, and a clock that never goes back."""
         self._load = load
-        self._records: TTLCache[str, MediaRecord] = TTLCache(MAX_RECORDS, ttl)
+        self._records: TTLCache[str, MediaRecord] = TTLCache(MAX_RECORDS, ttl, clock)
         self._loading: Coalesced[str, MediaRecord | None] = Coalesced()
+        self._changes = 0
 
-    async def get(self, message_id: str, *, fresh: bool = False) -> MediaRecord | None:
+    async def get(self, message_id: str) -> MediaRecord | None:
         """Return a message's record, at most a moment old; unknown messages are never remembered."""
-        record = None if fresh else self._records.get(message_id)
+        record = self._records.get(message_id)
         if record is not None:
             return record
-        record = await self._loading.get(message_id, lambda: self._load(message_id))
-        if record is not None:
-            self._records[message_id] = record
-        return record
+        return await self._loading.get(message_id, lambda: self._fetch(message_id))
 
     def forget(self, message_id: str) -> None:
         """Drop a record that this process has changed."""
+        self._changes += 1
         self._records.pop(message_id, None)
+        self._loading.forget(message_id)
+
+    async def _fetch(self, message_id: str) -> MediaRecord | None:
+        changes = self._changes
+        record = await self._load(message_id)
+        if record is not None and changes == self._changes:  # else it may be what was there before the change
+            self._records[message_id] = record
+        return record
