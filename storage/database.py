@@ -1,10 +1,11 @@
 """Opens the database of records: SQLite in WAL mode by default, PostgreSQL by URL; translates its driver's errors."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy import Connection, event, make_url
+from sqlalchemy import Connection, ExceptionContext, event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -32,6 +33,7 @@ def open_engine(url: str) -> AsyncEngine:
     engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT}, **options)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    event.listen(engine.sync_engine, "handle_error", _keep_sqlite)
     return engine
 
 
@@ -54,6 +56,13 @@ def _begin_sqlite(connection: Connection) -> None:
     # A deferred transaction that reads first and writes later fails at once with SQLITE_BUSY, whatever the timeout.
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _keep_sqlite(context: ExceptionContext) -> None:
+    # SQLAlchemy closes a connection whose statement was cancelled. SQLite keeps it open, and the write lock taken,
+    # until the statement's cursor is garbage: roll back instead, behind the statement in the connection's one thread.
+    if isinstance(context.original_exception, asyncio.CancelledError):
+        context.is_disconnect = False
 
 
 @asynccontextmanager

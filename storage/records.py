@@ -152,6 +152,14 @@ class Records:
             )
             return winner
 
+    async def relocate(self, stored: StoredObject) -> None:
+        """Record that an object's bytes lie in another store now, under another key."""
+        change = {"backend": stored.backend, "key": stored.key, "url": stored.url, "updated_at": self._clock()}
+        place = {"media_stored_url": stored.url, "media_storage_backend": stored.backend}
+        async with writing(self._engine) as connection:
+            await connection.execute(update(objects).where(objects.c.id == stored.id).values(change))
+            await connection.execute(update(messages).where(messages.c.object_id == stored.id).values(place))
+
     async def mark(self, message_id: str, status: Status, *, error: str | None = None, attempt: int = 0) -> None:
         """Set a message's status; ``attempt`` counts the tries of its ingest so far."""
         values = {"status": status, "error": error, "attempts": attempt, "updated_at": self._clock()}
