@@ -79,15 +79,17 @@ class Tasks:
             MediaError: It could not be fetched or stored; nothing is half done.
         """
         record = await self._records.get(message_id)
-        if record is None or record.deleted_at is not None:
+        if record is None:
             return "deleted"
-        if record.stored is not None and await self._present(record.stored):
+        if record.deleted_at is not None:
+            await self._clean_up_after_the_dead(record, None)
+            return "deleted"
+        if record.stored is not None and await self._kept(record.stored):
+            await self._clean_up_after_the_dead(record, record.stored)
             return "kept"
         if fresh and record.ref is not None:
             self._forget(record.ref)
-        if await self._adopt_declared(record):
-            return "deduplicated"
-        return await self._fetch(record)
+        return await self._adopt_declared(record) or await self._fetch(record)
 
     async def publish(self, message_id: str) -> None:
         """Announce that a message's medium is ready, and drop its spool."""
@@ -99,7 +101,10 @@ class Tasks:
         await self._flights.discard(record.spool)
 
     async def fail(self, message_id: str, failure: Failure, attempt: int, *, dead: bool) -> None:
-        """Remember why a message's ingest failed."""
+        """Remember why a message's ingest failed, unless another job has stored it meanwhile."""
+        record = await self._records.get(message_id)
+        if record is not None and record.stored is not None and await self._kept(record.stored):
+            return
         status = Status.FAILED if dead else Status.PENDING
         await self._records.mark(message_id, status, error=failure.code, attempt=attempt + 1)
 
@@ -114,6 +119,10 @@ class Tasks:
         await self._store.delete(doomed.key)
         await self._records.bury(object_id)
 
+    async def _kept(self, stored: StoredObject) -> bool:
+        """Whether nothing is to be done: one store's object is no other's, and waits until it is configured again."""
+        return stored.backend != self._store.backend or await self._present(stored)
+
     async def _present(self, stored: StoredObject) -> bool:
         """Whether the object's bytes are where the record says; an unreachable store is not an absent object."""
         if stored.backend != self._store.backend:
@@ -124,16 +133,20 @@ class Tasks:
             return False
         return meta.size == stored.size
 
-    async def _adopt_declared(self, record: MediaRecord) -> bool:
-        """Refer to the workspace's object with the declared hash, which saves the download."""
+    async def _adopt_declared(self, record: MediaRecord) -> str | None:
+        """Refer to the workspace's object with the declared hash, which saves the download; None where it has none."""
         if record.declared_sha256 is None:
-            return False
+            return None
         known = await self._records.find_object(record.workspace_id, record.declared_sha256)
         if known is None or known.deleted_at is not None or not await self._present(known):
-            return False
-        content_type = effective_type(record.declared_type or known.content_type, await self._prefix(known))
-        await self._adopt(record, known, content_type)
-        return True
+            return None
+        try:
+            content_type = effective_type(record.declared_type or known.content_type, await self._prefix(known))
+        except ObjectNotFound:  # deleted since we looked
+            return None
+        if await self._adopt(record, known, content_type) is None:
+            return "deleted"
+        return "deduplicated" if await self._present(known) else None
 
     async def _prefix(self, stored: StoredObject) -> bytes:
         if stored.size == 0:
@@ -166,24 +179,39 @@ class Tasks:
     async def _store_landed(self, record: MediaRecord, landed: Landed) -> str:
         """Store a verified spool under the message's key, unless the workspace has the content already."""
         known = await self._records.find_object(record.workspace_id, landed.sha256)
-        candidate = known or self._candidate(record, landed)
-        if known is None or not await self._present(known):
-            candidate = await self._put(candidate, landed)
-        return await self._adopt(record, candidate, landed.content_type)
+        if known is not None and known.backend == self._store.backend:
+            return await self._share(record, known, landed)
+        candidate = await self._put(record, landed)
+        if known is not None:
+            candidate = replace(candidate, id=known.id)
+            await self._records.relocate(candidate)
+        winner = await self._adopt(record, candidate, landed.content_type)
+        if winner is None:
+            return "deleted"
+        return "stored" if winner.id == candidate.id else "deduplicated"
 
-    async def _put(self, candidate: StoredObject, landed: Landed) -> StoredObject:
+    async def _share(self, record: MediaRecord, known: StoredObject, landed: Landed) -> str:
+        """Refer to an object first, and look for its bytes then: what is referred to is not being deleted."""
+        if await self._adopt(record, known, landed.content_type) is None:
+            return "deleted"
+        if await self._present(known):
+            return "kept" if known.key == record.key else "deduplicated"
+        await self._store.delete(known.key)  # what is left of it, if anything
+        await self._store.put(known.key, self._spools.data(landed.name), content_type=known.content_type)
+        return "stored"
+
+    async def _put(self, record: MediaRecord, landed: Landed) -> StoredObject:
         """Store the spool's bytes and return the object as it was stored.
 
         Keys are write-once. What lies there already is either our own earlier try, or another content that other
         messages may refer to: the message was deleted, came again and is not the same any more.
         """
-        spool = self._spools.data(landed.name)
-        created = await self._store.put(candidate.key, spool, content_type=candidate.content_type)
-        if created or await self._sha256(candidate.key) == landed.sha256:
-            return candidate
-        key = f"{candidate.key}~{landed.sha256[:16]}"
-        await self._store.put(key, spool, content_type=candidate.content_type)
-        return replace(candidate, key=key, url=self._store.url(key))
+        spool, key = self._spools.data(landed.name), record.key
+        created = await self._store.put(key, spool, content_type=landed.content_type)
+        if not created and await self._sha256(key) != landed.sha256:
+            key = f"{key}~{landed.sha256[:16]}"
+            await self._store.put(key, spool, content_type=landed.content_type)
+        return self._candidate(record, landed, key)
 
     async def _sha256(self, key: str) -> str:
         digest = hashlib.sha256()
@@ -192,7 +220,7 @@ class Tasks:
                 await asyncio.to_thread(digest.update, chunk)
         return digest.hexdigest()
 
-    def _candidate(self, record: MediaRecord, landed: Landed) -> StoredObject:
+    def _candidate(self, record: MediaRecord, landed: Landed, key: str) -> StoredObject:
         return StoredObject(
             id=uuid4().hex,
             workspace_id=record.workspace_id,
@@ -200,18 +228,27 @@ class Tasks:
             size=landed.size,
             content_type=landed.content_type,
             backend=self._store.backend,
-            key=record.key,
-            url=self._store.url(record.key),
+            key=key,
+            url=self._store.url(key),
             created_at=datetime.now(UTC),
         )
 
-    async def _adopt(self, record: MediaRecord, candidate: StoredObject, content_type: str) -> str:
-        """Let the record refer to the object; what an earlier or losing try stored and nobody refers to goes."""
+    async def _adopt(self, record: MediaRecord, candidate: StoredObject, content_type: str) -> StoredObject | None:
+        """Let the record refer to the object; return the one it refers to now, None where the message is deleted."""
         winner = await self._records.adopt(record.message_id, candidate, content_type=content_type)
-        for key in {record.key, candidate.key} - ({winner.key} if winner is not None else set()):
+        await self._clean_up(record, winner, candidate.key)
+        return winner
+
+    async def _clean_up(self, record: MediaRecord, refers_to: StoredObject | None, *tried: str) -> None:
+        """Delete what this or an earlier try has stored for the message and no object is: a twin was first."""
+        for key in {record.key, *tried} - ({refers_to.key} if refers_to is not None else set()):
             if await self._records.find_by_key(self._store.backend, key) is None:
                 await self._store.delete(key)
-        if winner is None:
+        if refers_to is None:
             await self._flights.discard(record.spool)
-            return "deleted"
-        return "stored" if winner.id == candidate.id else "deduplicated"
+
+    async def _clean_up_after_the_dead(self, record: MediaRecord, refers_to: StoredObject | None) -> None:
+        """Do what a worker that was killed could not do any more."""
+        if refers_to is None or refers_to.key != record.key:
+            async with self._flights.hold(record.spool, seconds=HOLD_DEADLINE):
+                await self._clean_up(record, refers_to)
