@@ -24,10 +24,10 @@ def _sane_delays(delays: tuple[float, ...]) -> tuple[float, ...]:
 class IngestSettings(BaseSettings):
     """The provider's account, the queue and its retries; every field's alias is its environment variable."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
 
     ingest: Literal["off", "new", "all"] = Field("all", alias="MEDIA_INGEST")
-    queue_url: DatabaseUrl | None = Field(None, alias="MEDIA_INGEST_QUEUE_URL")
+    queue_url: DatabaseUrl | None = Field(None, alias="MEDIA_INGEST_QUEUE_URL", repr=False)
     retry_delays: Annotated[tuple[float, ...], NoDecode, BeforeValidator(_delays), AfterValidator(_sane_delays)] = (
         Field((10.0, 30.0, 60.0), alias="MEDIA_INGEST_RETRY_DELAYS")
     )

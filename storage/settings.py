@@ -11,11 +11,14 @@ from sqlalchemy.exc import ArgumentError
 
 def _database_url(text: str) -> str:
     try:
-        backend = make_url(text).get_backend_name()
-    except ArgumentError:
+        url = make_url(text)
+    except (ArgumentError, ValueError):  # whose message quotes a part of the URL
         raise ValueError("is not a database URL") from None
+    backend = url.get_backend_name()
     if backend not in {"sqlite", "postgresql", "postgres"}:
         raise ValueError("must begin with sqlite:/// or postgresql://")
+    if backend == "sqlite" and url.database in {None, "", ":memory:"}:
+        raise ValueError("must name a file: processes share the database")
     return text.replace("postgres://", "postgresql://", 1)
 
 
@@ -25,11 +28,11 @@ DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 class StorageSettings(BaseSettings):
     """Backends, database and cache; every field's alias is its environment variable."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
 
     backend: Literal["local", "s3", "r2"] = Field("local", alias="MEDIA_STORAGE_BACKEND")
     path: Path = Field(Path(".media"), alias="MEDIA_STORAGE_PATH")
-    database_url: DatabaseUrl | None = Field(None, alias="MEDIA_DATABASE_URL")
+    database_url: DatabaseUrl | None = Field(None, alias="MEDIA_DATABASE_URL", repr=False)
     cache_bytes: int = Field(64 * 1024**2, alias="MEDIA_CACHE_BYTES", ge=0)
 
     s3_bucket: str | None = Field(None, alias="AWS_S3_BUCKET")

@@ -1,0 +1,176 @@
+"""What the environment may say: a wrong value stops the start with one line that names the variable only."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import ConfigurationError, GatewaySettings, Settings, is_loopback
+from ingest.settings import IngestSettings
+from storage.settings import StorageSettings
+
+PARTS = (GatewaySettings, IngestSettings, StorageSettings)
+Load = Callable[..., Settings]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Load:
+    """Read an environment that has these variables of ours and no others, without a ``.env``."""
+    for part in PARTS:
+        for field in part.model_fields.values():
+            monkeypatch.delenv(str(field.alias), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def load(**variables: str) -> Settings:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return Settings.load()
+
+    return load
+
+
+WRONG = [
+    ("MEDIA_STORAGE_BACKEND", "s3cret"),
+    ("MEDIA_DATABASE_URL", "mysql://u:s3cret@h/db"),
+    ("MEDIA_DATABASE_URL", "s3cret"),
+    ("MEDIA_DATABASE_URL", "postgresql://u:p@h:s3cret/db"),
+    ("MEDIA_CACHE_BYTES", "s3cret"),
+    ("MEDIA_CACHE_BYTES", "-64000"),
+    ("MEDIA_S3_ADDRESSING_STYLE", "s3cret"),
+    ("MEDIA_INGEST", "s3cret"),
+    ("MEDIA_INGEST_QUEUE_URL", "redis://:s3cret@h/0"),
+    ("MEDIA_INGEST_RETRY_DELAYS", "10,s3cret"),
+    ("MEDIA_INGEST_RETRY_DELAYS", "10,-64000"),
+    ("MEDIA_INGEST_RETRY_DELAYS", "10,nan"),
+    ("MEDIA_INGEST_RETRY_DELAYS", ",".join(["64000"] * 11)),
+    ("MEDIA_INGEST_POLL_INTERVAL", "s3cret"),
+    ("MEDIA_INGEST_POLL_INTERVAL", "-64000"),
+    ("WHATSAPP_API_VERSION", "s3cret"),
+    ("WHATSAPP_PROVIDER", "s3cret"),
+    ("WHATSAPP_GRAPH_URL", "s3cret"),
+    ("MEDIA_AUTH", "s3cret"),
+    ("MEDIA_SIGNING_KEYS", "s3cret"),
+    ("MEDIA_SIGNING_KEYS", ":s3cret"),
+    ("MEDIA_SIGNING_KEYS", "s3cret:"),
+    ("MEDIA_SIGNING_KEYS", "k 1:s3cret"),
+    ("MEDIA_SIGNING_KEYS", "k1:s3cret,k1:s3cret2"),
+    ("MEDIA_SIGNING_KEYS", "k1:first,s3cret"),
+    ("MEDIA_PUBLIC_URL", "s3cret"),
+    ("MEDIA_PUBLIC_URL", "https://media.example/?s3cret"),
+    ("MEDIA_CORS_ORIGINS", "s3cret"),
+    ("MEDIA_CORS_ORIGINS", "https://a.example,https://b.example/s3cret"),
+    ("MEDIA_STORAGE_FIRST", "s3cret"),
+    ("MEDIA_GRACEFUL_TIMEOUT", "s3cret"),
+    ("MEDIA_GRACEFUL_TIMEOUT", "-64000"),
+    ("MEDIA_LOG_LEVEL", "s3cret"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_value_is_named_but_not_shown(load: Load, name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(**{name: value})
+    message = str(caught.value)
+    assert message.startswith(f"{name}: ")
+    assert "\n" not in message
+    assert not any(part in message for part in (value, "s3cret", "64000"))
+    assert caught.value.__cause__ is None  # which would show the value after all
+
+
+def test_every_variable_with_wrong_values_has_a_test() -> None:
+    takes_any_text = {
+        "MEDIA_STORAGE_PATH",
+        "MEDIA_API_KEYS",
+        "MEDIA_LISTEN_HOST",
+        *(f"AWS_{each}" for each in ("S3_BUCKET", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "REGION", "ENDPOINT_URL_S3")),
+        *(f"R2_{each}" for each in ("ACCOUNT_ID", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "BUCKET", "ENDPOINT")),
+        *(f"WHATSAPP_{each}" for each in ("ACCESS_TOKEN", "APP_SECRET", "VERIFY_TOKEN", "PHONE_NUMBER_ID")),
+        "WHATSAPP_DOWNLOAD_HOSTS",  # read with the provider
+    }
+    variables = {str(field.alias) for part in PARTS for field in part.model_fields.values()}
+    assert variables == takes_any_text | {name for name, _ in WRONG}
+
+
+def test_what_a_backend_misses_is_named(load: Load) -> None:
+    with pytest.raises(ConfigurationError, match=r"^AWS_S3_BUCKET is needed for MEDIA_STORAGE_BACKEND=s3$"):
+        load(MEDIA_STORAGE_BACKEND="s3", AWS_SECRET_ACCESS_KEY="s3cret")
+
+
+def test_nothing_needs_to_be_configured(load: Load) -> None:
+    settings = load()
+    assert settings.gateway.auth == "on"
+    assert settings.gateway.keys() == {}
+    assert settings.ingest.ingest == "all"
+    assert settings.ingest.retry_delays == (10, 30, 60)
+    assert settings.queue_url == settings.storage.records_url
+
+
+def test_only_the_variables_of_the_contract_are_read(load: Load) -> None:
+    settings = load(AUTH="off", API_KEYS="k", INGEST="off", PROVIDER="360dialog", LOG_LEVEL="TRACE", KEYS="k1:s")
+    assert settings == load()
+
+
+def test_a_file_is_read_like_the_environment(load: Load) -> None:
+    Path(".env").write_text("MEDIA_AUTH=off\nWHATSAPP_API_VERSION=24.0\nUNKNOWN=1\n")
+    settings = load()
+    assert settings.gateway.auth == "off"
+    assert settings.ingest.api_version == "24.0"
+    assert "MEDIA_AUTH" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("", {}),
+        ("k1:a", {"k1": b"a"}),
+        ("2026-11:a, 2026-10:b,", {"2026-11": b"a", "2026-10": b"b"}),
+        ("k1:a:b=", {"k1": b"a:b="}),
+        ("k_1.x:ä", {"k_1.x": "ä".encode()}),
+    ],
+)
+def test_signing_keys_are_read_in_their_order(load: Load, text: str, keys: dict[str, bytes]) -> None:
+    assert list(load(MEDIA_SIGNING_KEYS=text).gateway.keys().items()) == list(keys.items())
+
+
+def test_lists_are_separated_by_commas(load: Load) -> None:
+    settings = load(MEDIA_CORS_ORIGINS="https://a.example, http://localhost:5173", MEDIA_API_KEYS="a,b")
+    assert settings.gateway.cors_origins == ("https://a.example", "http://localhost:5173")
+    assert [key.get_secret_value() for key in settings.gateway.api_keys] == ["a", "b"]
+    assert load(MEDIA_INGEST_RETRY_DELAYS="1, 2.5").ingest.retry_delays == (1, 2.5)
+    assert load(MEDIA_INGEST_RETRY_DELAYS="").ingest.retry_delays == ()
+
+
+def test_the_queue_may_live_elsewhere(load: Load) -> None:
+    settings = load(MEDIA_INGEST_QUEUE_URL="postgres://h/queue")
+    assert settings.queue_url == "postgresql://h/queue"
+    assert settings.storage.records_url.startswith("sqlite:///")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_on_loopback_credentials_may_be_off(load: Load, host: str) -> None:
+    assert is_loopback(host)
+    assert load(MEDIA_AUTH="off", MEDIA_LISTEN_HOST=host).gateway.auth == "off"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "media.example.com", "localhost.example.com", ""])  # noqa: S104 refused
+def test_elsewhere_credentials_may_not_be_off(load: Load, host: str) -> None:
+    assert not is_loopback(host)
+    with pytest.raises(ConfigurationError, match=r"^MEDIA_AUTH=off is refused unless the server listens on loopback$"):
+        load(MEDIA_AUTH="off", MEDIA_LISTEN_HOST=host)
+    assert load(MEDIA_AUTH="on").gateway.auth == "on"
+
+
+def test_secrets_do_not_show(load: Load) -> None:
+    settings = load(
+        MEDIA_SIGNING_KEYS="k1:s3cret",
+        MEDIA_API_KEYS="s3cret",
+        WHATSAPP_ACCESS_TOKEN="s3cret",
+        WHATSAPP_APP_SECRET="s3cret",
+        WHATSAPP_VERIFY_TOKEN="s3cret",
+        AWS_SECRET_ACCESS_KEY="s3cret",
+        R2_SECRET_ACCESS_KEY="s3cret",
+        MEDIA_DATABASE_URL="postgresql://u:s3cret@h/db",
+        MEDIA_INGEST_QUEUE_URL="postgresql://u:s3cret@h/db",
+    )
+    assert "s3cret" not in repr(settings)
