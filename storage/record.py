@@ -1,10 +1,11 @@
 """The values that records are read as and written from."""
 
 import json
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Self
@@ -13,7 +14,8 @@ from urllib.parse import quote
 from storage.origin import MediaRef
 
 MAX_MESSAGE_ID = 255  # characters
-_KEY_SAFE = "=@+,:"  # besides letters, digits and "_.-~": legal in every store and harmless in a path
+_KEY_SAFE = "=@+,:"  # besides letters, digits and "_.-": legal in every store and harmless in a path
+_UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _MAX_KEY_PART = 180  # bytes, below every file system's limit of 255 for a name
 
 
@@ -136,26 +138,28 @@ class Cursor:
         try:
             padded = text.encode("ascii") + b"=" * (-len(text) % 4)
             created_at, message_id = json.loads(urlsafe_b64decode(padded))
-            moment = datetime.fromisoformat(created_at)
-        except (ValueError, TypeError) as error:
+            cursor = cls(datetime.fromisoformat(created_at), message_id)
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError("not a cursor of this list") from error
-        if not isinstance(message_id, str) or moment.tzinfo is None:
+        # The decoders are lenient, and the database is not.
+        named = isinstance(message_id, str) and valid_message_id(message_id)
+        if not named or cursor.created_at.tzinfo != UTC or cursor.encode() != text:
             raise ValueError("not a cursor of this list")
-        return cls(moment, message_id)
+        return cursor
 
 
 def valid_message_id(text: str) -> bool:
-    """Whether ``text`` can name a message: 1 to 255 characters, none of them a control character."""
-    return 0 < len(text) <= MAX_MESSAGE_ID and all(ch >= " " and ch != "\x7f" for ch in text)
+    """Whether ``text`` can name a message: 1 to 255 characters, none of them a control character or half of one."""
+    return 0 < len(text) <= MAX_MESSAGE_ID and _UNSPEAKABLE.search(text) is None
 
 
 def key_part(text: str) -> str:
     """Return ``text`` as one component of a storage key: reversible where short, unambiguous always.
 
     Slashes, dots alone and everything unusual are percent-encoded; what is too long for a file name keeps its
-    beginning and ends in its SHA-256.
+    beginning and ends in ``~`` and its SHA-256, which no short one can.
     """
-    encoded = quote(text, safe=_KEY_SAFE)
+    encoded = quote(text, safe=_KEY_SAFE).replace("~", "%7E")
     if not encoded.strip("."):
         encoded = encoded.replace(".", "%2E")
     if len(encoded) <= _MAX_KEY_PART:
