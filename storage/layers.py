@@ -17,6 +17,8 @@ from storage.record import MediaRecord, Status, StoredObject
 from storage.representation import Opened, Representation, Source, Want, from_memory
 from storage.store import ByteRange, ObjectStore
 
+LOADS_AT_ONCE = 32
+OPENINGS_AT_ONCE = 64
 EXPIRED = "media-expired"  # the error of a record whose medium the provider no longer has
 
 log = structlog.get_logger()
@@ -48,6 +50,9 @@ class StorageLayer:
         self._deadlines = deadlines
         self._cache_read = cache_read
         self._loads: Coalesced[tuple[str, str], bytes] = Coalesced()
+        # A deadline measures the store: who waits for his turn here must not take our own crowd for a slow store.
+        self._loading = asyncio.Semaphore(LOADS_AT_ONCE)
+        self._opening = asyncio.Semaphore(OPENINGS_AT_ONCE)
 
     def readable(self, record: MediaRecord) -> StoredObject | None:
         """Return the record's object if the configured store can read it."""
@@ -91,7 +96,11 @@ class StorageLayer:
     async def _load(self, stored: StoredObject) -> bytes:
         """Read a small object whole, and keep it if it is what was stored."""
         try:
-            async with asyncio.timeout(self._deadlines.storage_whole), self._object(stored, None) as chunks:
+            async with (
+                self._loading,
+                asyncio.timeout(self._deadlines.storage_whole),
+                self._object(stored, None) as chunks,
+            ):
                 body = b"".join([chunk async for chunk in chunks])
         except TimeoutError:
             raise StoreUnavailable("The object store is too slow.") from None
@@ -124,7 +133,7 @@ class StorageLayer:
         """Open an object and see its first byte within the deadline."""
         async with AsyncExitStack() as stack:
             try:
-                async with asyncio.timeout(self._deadlines.storage_first_byte):
+                async with self._opening, asyncio.timeout(self._deadlines.storage_first_byte):
                     reader = await stack.enter_async_context(self._store.open(stored.key, byte_range))
                     if reader.size != stored.size:
                         raise StoreUnavailable("The stored object has another size than recorded.")
@@ -182,5 +191,6 @@ class ProviderLayer:
 async def _chained(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     if head:
         yield head
+    del head  # or it would be kept for as long as a slow client reads the rest
     async for chunk in rest:
         yield chunk
