@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from storage.errors import RecordsError, RecordsUnavailable
 
-BUSY_TIMEOUT = 10.0  # seconds that a writer waits for SQLite's one write lock
-POOL_TIMEOUT = 5.0  # seconds that a request waits for a connection
+BUSY_TIMEOUT = 10.0  # seconds
+POOL_TIMEOUT = 5.0  # seconds
 CONNECT_TIMEOUT = 5  # seconds, PostgreSQL
 POOL_SIZE = 8
 
@@ -23,14 +23,20 @@ def sync_url(url: str) -> str:
     return _with_driver(url, "postgresql+psycopg", "sqlite")
 
 
-def open_engine(url: str) -> AsyncEngine:
-    """Return an engine for ``sqlite:///…`` or ``postgresql://…``; the caller disposes of it."""
+def open_engine(url: str, *, busy_timeout: float = BUSY_TIMEOUT, pool_timeout: float = POOL_TIMEOUT) -> AsyncEngine:
+    """Return an engine for ``sqlite:///…`` or ``postgresql://…``; the caller disposes of it.
+
+    Args:
+        url: Of the database; which driver it names does not matter.
+        busy_timeout: Seconds that a writer waits for SQLite's one write lock.
+        pool_timeout: Seconds that a request waits for a connection.
+    """
     parsed = make_url(_with_driver(url, "postgresql+psycopg", "sqlite+aiosqlite"))
-    options: dict[str, Any] = {"pool_size": POOL_SIZE, "pool_timeout": POOL_TIMEOUT}
+    options: dict[str, Any] = {"pool_size": POOL_SIZE, "pool_timeout": pool_timeout}
     if parsed.get_backend_name() != "sqlite":
         arguments = {"connect_timeout": CONNECT_TIMEOUT}
         return create_async_engine(parsed, pool_pre_ping=True, connect_args=arguments, **options)
-    engine = create_async_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT}, **options)
+    engine = create_async_engine(parsed, connect_args={"timeout": busy_timeout}, **options)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     event.listen(engine.sync_engine, "handle_error", _keep_sqlite)

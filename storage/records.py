@@ -13,6 +13,7 @@ from storage.record import Cursor, MediaRecord, NewMessage, Status, StoredObject
 from storage.schema import messages, objects
 
 MAX_PAGE = 200
+UNFINISHED = (Status.PENDING, Status.PROCESSING, Status.FAILED)
 FINAL = ("media-expired", "media-too-large", "provider-undeliverable")
 """Errors of a record that asking the provider again cannot mend."""
 
@@ -88,13 +89,7 @@ class Records:
             RecordConflict: The message belongs to another workspace.
         """
         async with writing(self._engine) as connection:
-            known = await rows.get_record(connection, new.message_id)
-            if known is not None and known.workspace_id != new.workspace_id:
-                raise RecordConflict("The message is registered for another workspace.")
-            created = known is None or known.deleted_at is not None
-            changed = created or (known is not None and rows.differs(known, new))
-            if changed:
-                await rows.upsert(connection, new, known, self._clock())
+            created, changed = await rows.upsert(connection, new, self._clock())
             if and_then is not None and changed:
                 await connection.run_sync(and_then, [new.message_id])
             record = await rows.get_record(connection, new.message_id)
@@ -125,10 +120,11 @@ class Records:
         """
         now = self._clock()
         async with writing(self._engine) as connection:
-            live = select(messages.c.message_id).where(
+            live = select(messages.c.object_id).where(
                 messages.c.message_id == message_id, messages.c.deleted_at.is_(None)
             )
-            if (await connection.execute(live.with_for_update())).first() is None:
+            found = (await connection.execute(live.with_for_update())).first()
+            if found is None:
                 return None
             await connection.execute(
                 rows.insert(connection)(objects).values(rows.object_row(candidate, now)).on_conflict_do_nothing()
@@ -150,6 +146,8 @@ class Records:
                     updated_at=now,
                 )
             )
+            if found.object_id not in {None, winner.id}:
+                await rows.mark_unreferenced(connection, found.object_id, now)
             return winner
 
     async def relocate(self, stored: StoredObject) -> None:
@@ -225,8 +223,10 @@ class Records:
             return list((await connection.execute(query)).scalars())
 
     async def doomed_objects(self, *, limit: int = 500) -> list[str]:
-        """Return the ids of objects whose bytes are still to be deleted."""
-        query = select(objects.c.id).where(objects.c.deleted_at.is_not(None)).limit(limit)
+        """Return the ids of objects whose bytes are still to be deleted, the longest doomed first."""
+        query = (
+            select(objects.c.id).where(objects.c.deleted_at.is_not(None)).order_by(objects.c.deleted_at).limit(limit)
+        )
         async with reading(self._engine) as connection:
             return list((await connection.execute(query)).scalars())
 
@@ -249,7 +249,7 @@ class Records:
             .where(
                 messages.c.object_id.is_(None),
                 messages.c.deleted_at.is_(None),
-                messages.c.status != Status.COMPLETED,
+                messages.c.status.in_(UNFINISHED),
                 messages.c.expires_at.between(now, now + within),
             )
         )

@@ -7,11 +7,12 @@ from sqlalchemy import Row, Select, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage.errors import RecordConflict
 from storage.record import MediaRecord, NewMessage, Status, StoredObject
 from storage.schema import messages, objects
 
 _OBJECT_COLUMNS = tuple(StoredObject.__slots__)
-_REGISTERED = (
+_OF_THE_MEDIUM = (
     "provider_media_id",
     "phone_number_id",
     "kind",
@@ -19,9 +20,9 @@ _REGISTERED = (
     "declared_type",
     "declared_sha256",
     "declared_size",
-    "conversation_id",
-    "participants",
 )
+_OF_THE_STORAGE = ("object_id", "content_type", "media_stored_url", "media_stored_at", "media_storage_backend")
+_REGISTERED = (*_OF_THE_MEDIUM, "conversation_id", "participants")
 
 
 def insert(connection: AsyncConnection) -> Any:
@@ -32,7 +33,9 @@ def insert(connection: AsyncConnection) -> Any:
 async def insert_new(connection: AsyncConnection, new: list[dict[str, Any]]) -> set[str]:
     """Insert those rows of messages that are not there yet, and return their ids."""
     statement = insert(connection)(messages).on_conflict_do_nothing().returning(messages.c.message_id)
-    return set((await connection.execute(statement, new)).scalars())
+    # In one order everywhere: two batches that insert the same messages crosswise would wait for each other.
+    ordered = sorted(new, key=lambda row: row["message_id"])
+    return set((await connection.execute(statement, ordered)).scalars())
 
 
 def joined() -> Select[Any]:
@@ -99,29 +102,48 @@ def object_row(stored: StoredObject, now: datetime) -> dict[str, Any]:
     return {name: getattr(stored, name) for name in _OBJECT_COLUMNS} | {"updated_at": now}
 
 
-def differs(known: MediaRecord, new: NewMessage) -> bool:
-    """Whether registering ``new`` would change anything; what it leaves out stays as it is."""
-    return any(getattr(new, name) is not None and getattr(new, name) != getattr(known, name) for name in _REGISTERED)
+async def upsert(connection: AsyncConnection, new: NewMessage, now: datetime) -> tuple[bool, bool]:
+    """Write a registration; return whether the message is new, and whether anything changed.
 
-
-async def upsert(connection: AsyncConnection, new: NewMessage, known: MediaRecord | None, now: datetime) -> None:
-    """Write a registration over what is known of the message."""
+    Raises:
+        RecordConflict: The message belongs to another workspace.
+    """
     row = message_row(new, now)
-    if known is None:
-        await connection.execute(insert(connection)(messages).values(row))
-        return
-    change = {name: row[name] for name in _REGISTERED if row[name] is not None} | {"updated_at": now}
-    moved = new.provider_media_id not in {None, known.provider_media_id}
-    if known.deleted_at is not None or moved:
-        change |= {"status": row["status"], "error": None, "attempts": 0, "deleted_at": None}
-        change |= {"expires_at": new.expires_at, "object_id": None, "media_stored_url": None, "media_stored_at": None}
-    await connection.execute(update(messages).where(messages.c.message_id == known.message_id).values(change))
-    if known.stored is not None and moved:
+    # Insert, then look: of two first registrations at once, the later one waits here and finds the other's row.
+    if await insert_new(connection, [row]):
+        return True, True
+    known = await get_record(connection, new.message_id, lock=True)
+    if known is None or known.workspace_id != new.workspace_id:
+        raise RecordConflict("The message is registered for another workspace.")
+    revived = known.deleted_at is not None
+    change = _change(known, new, row)
+    if not change:
+        return False, False
+    await connection.execute(
+        update(messages).where(messages.c.message_id == known.message_id).values(change | {"updated_at": now})
+    )
+    if known.stored is not None and "object_id" in change:
         await mark_unreferenced(connection, known.stored.id, now)  # the sweep deletes its bytes
+    return revived, True
+
+
+def _change(known: MediaRecord, new: NewMessage, row: dict[str, Any]) -> dict[str, Any]:
+    """Return what a registration changes; what it leaves out stays, except what described another medium."""
+    revived = known.deleted_at is not None
+    moved = new.provider_media_id not in {None, known.provider_media_id}
+    given = {name: row[name] for name in _REGISTERED if getattr(new, name) is not None}
+    if not revived and not moved:
+        return given if any(getattr(new, name) != getattr(known, name) for name in given) else {}
+    replaced = {name: row[name] for name in (_REGISTERED if revived else _OF_THE_MEDIUM)}
+    fresh = {name: row[name] for name in ("status", "error", "attempts", "expires_at")}
+    return given | replaced | fresh | dict.fromkeys(("deleted_at", *_OF_THE_STORAGE))
 
 
 async def mark_unreferenced(connection: AsyncConnection, object_id: str, now: datetime) -> bool:
     """Mark an object for deletion if no message refers to it any more; False where one does."""
+    # Lock it by a statement of its own: PostgreSQL would look for references as of before it waited for a message
+    # that is being given this object, and mark what that message now refers to.
+    await connection.execute(select(objects.c.id).where(objects.c.id == object_id).with_for_update())
     references = exists().where(messages.c.object_id == object_id)
     marked = await connection.execute(
         update(objects)

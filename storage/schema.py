@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -54,6 +55,8 @@ class UTCDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+_DOOMED = text("deleted_at IS NOT NULL")
+
 objects = Table(
     "objects",
     metadata,
@@ -77,6 +80,7 @@ objects = Table(
     Column("deleted_at", UTCDateTime),
     UniqueConstraint("workspace_id", "sha256"),
     UniqueConstraint("key", "backend"),
+    Index("ix_objects_doomed", "deleted_at", sqlite_where=_DOOMED, postgresql_where=_DOOMED),
 )
 
 messages = Table(
@@ -112,6 +116,7 @@ messages = Table(
     Index("ix_messages_page", "created_at", "message_id"),
     Index("ix_messages_workspace_page", "workspace_id", "created_at", "message_id"),
     Index("ix_messages_status_page", "status", "created_at", "message_id"),
+    Index("ix_messages_status_expiry", "status", "expires_at"),
 )
 
 workers = Table(

@@ -39,6 +39,8 @@ def upgrade() -> None:
         sa.UniqueConstraint("workspace_id", "sha256", name="uq_objects_workspace_id_sha256"),
         sa.UniqueConstraint("key", "backend", name="uq_objects_key_backend"),
     )
+    doomed = sa.text("deleted_at IS NOT NULL")
+    op.create_index("ix_objects_doomed", "objects", ["deleted_at"], sqlite_where=doomed, postgresql_where=doomed)
     op.create_table(
         "messages",
         sa.Column("message_id", sa.String(255), nullable=False),
@@ -72,6 +74,7 @@ def upgrade() -> None:
     op.create_index("ix_messages_page", "messages", ["created_at", "message_id"])
     op.create_index("ix_messages_workspace_page", "messages", ["workspace_id", "created_at", "message_id"])
     op.create_index("ix_messages_status_page", "messages", ["status", "created_at", "message_id"])
+    op.create_index("ix_messages_status_expiry", "messages", ["status", "expires_at"])
     op.create_table(
         "workers",
         sa.Column("executor_id", sa.String(64), nullable=False),
