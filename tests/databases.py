@@ -38,14 +38,21 @@ class Databases:
             return f"sqlite:///{target}"
         return self._new_postgresql()
 
+    def empty(self, path: Path) -> str:
+        """Return the URL of a database without any table; a SQLite file will lie below ``path``."""
+        path.mkdir(parents=True, exist_ok=True)
+        if self.kind == "sqlite":
+            return f"sqlite:///{path / 'empty.db'}"
+        name = f"empty_{uuid4().hex[:12]}"
+        self._create(name, None)
+        return self._url(name)
+
     def close(self) -> None:
         """Stop the server."""
         if self._server is not None:
             self._server.cleanup()
 
     def _new_postgresql(self) -> str:
-        if self._server is None:
-            self._server = get_server(self._folder / "postgresql", cleanup_mode="stop")
         if self._template is None:
             self._create("template_media", None)
             self._migrate(self._url("template_media"))
@@ -55,7 +62,8 @@ class Databases:
         return self._url(name)
 
     def _create(self, name: str, template: str | None) -> None:
-        assert self._server is not None
+        if self._server is None:
+            self._server = get_server(self._folder / "postgresql", cleanup_mode="stop")
         clause = f' TEMPLATE "{template}"' if template else ""
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"{clause}')
