@@ -5,15 +5,17 @@ occupies no worker.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
 import anyio.to_thread
 from dbos import DBOS, DBOSClient, EnqueueOptions
-from sqlalchemy import Connection, create_engine, func, literal_column, select, table
+from dbos import error as dbos_error
+from sqlalchemy import Connection, Engine, create_engine, func, literal_column, make_url, select, table
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage.database import sync_url
+from storage.database import BUSY_TIMEOUT, CONNECT_TIMEOUT, POOL_TIMEOUT, sync_url
 from storage.errors import RecordsUnavailable
 from storage.records import InTransaction
 
@@ -82,7 +84,7 @@ class Queue:
             system_database_pool_size=5,
         )
         self._shared = sync_url(url) == sync_url(records_url)
-        self._engine = create_engine(sync_url(url), pool_size=1, max_overflow=0)
+        self._engine = _open_engine(sync_url(url))
 
     async def __aenter__(self) -> Self:
         """Connect lazily, with the first job."""
@@ -111,11 +113,13 @@ class Queue:
         """
         options = _options(kind, queue)
         options["deduplication_id"] = f"{kind}:{subject}"
-        options["duplication_policy"] = "return-existing"
-        try:
-            await self._client.enqueue_async(options, subject, 0)
-        except (SQLAlchemyError, OSError) as error:
-            raise RecordsUnavailable("The job queue's database is unavailable.") from error
+
+        def write() -> None:
+            # In a transaction of ours: the client's own waits for a locked database without end.
+            with suppress(dbos_error.DBOSQueueDeduplicatedError), self._engine.begin() as connection:
+                self._client.enqueue_in_transaction(connection, options, subject, 0)
+
+        await self._ask(write)
 
     async def jobs(self, *, status: Sequence[str] = (*DEAD, *WAITING, "PENDING"), limit: int = 100) -> list[Job]:
         """Return the newest jobs of those states."""
@@ -172,6 +176,14 @@ class Queue:
     def _write(self, connection: Connection, kind: str, subjects: Sequence[str], queue: str) -> None:
         for subject in subjects:
             self._client.enqueue_in_transaction(connection, _options(kind, queue), subject, 0)
+
+
+def _open_engine(url: str) -> Engine:
+    sqlite = make_url(url).get_backend_name() == "sqlite"
+    arguments = {"timeout": BUSY_TIMEOUT} if sqlite else {"connect_timeout": CONNECT_TIMEOUT}
+    return create_engine(
+        url, pool_size=4, max_overflow=0, pool_timeout=POOL_TIMEOUT, pool_pre_ping=True, connect_args=arguments
+    )
 
 
 def _options(kind: str, queue: str) -> EnqueueOptions:

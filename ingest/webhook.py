@@ -20,7 +20,7 @@ from storage.records import Records
 MAX_BODY = 4 * 1024 * 1024  # bytes; Meta sends up to 3 MB
 MEDIA_LIFE = timedelta(days=7)  # of a media ID from a webhook, since 2025-10-09
 KINDS = ("image", "video", "audio", "document", "sticker")
-UNDELIVERABLE = frozenset({131052, 131035})  # the provider itself could not get, or no longer keeps, the medium
+UNDELIVERABLE = (131052, 131035)  # the provider itself could not get, or no longer keeps, the medium
 _SIGNATURE = re.compile(r"sha256=([0-9a-fA-F]{64})")
 _THREADED = 64 * 1024  # bytes; larger bodies are parsed off the event loop
 
@@ -37,6 +37,7 @@ def _text(value: Any) -> Any:
 
 
 LenientText = Annotated[str | None, BeforeValidator(_text)]
+MediaId = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,255}$")]
 
 
 class MediaObject(BaseModel):
@@ -44,7 +45,7 @@ class MediaObject(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    id: Annotated[str, Field(min_length=1, max_length=255)]
+    id: MediaId
     mime_type: LenientText = None
     sha256: LenientText = None
     filename: LenientText = None
@@ -73,11 +74,13 @@ def parse(body: bytes) -> Mapping[str, Any]:
 def media_in(payload: Mapping[str, Any], *, workspace_id: str, now: datetime) -> list[NewMessage]:
     """Return every medium that a payload announces, whatever envelope it is in; skip what is not understood."""
     found: list[NewMessage] = []
-    for value in _values(payload):
+    for field, value in _changes(payload):
+        # The messages of a history are old, their media IDs are not.
+        changed = {"timestamp": None} if field == "history" else {}
         number = _text(_mapping(value.get("metadata")).get("phone_number_id"))
         for message in _messages(value):
             try:
-                new = _new_message(message, workspace_id, number, now)
+                new = _new_message({**message, **changed}, workspace_id, number, now)
             except (ValidationError, ValueError) as error:
                 log.warning("message in a webhook skipped", reason=type(error).__name__)
                 continue
@@ -86,10 +89,10 @@ def media_in(payload: Mapping[str, Any], *, workspace_id: str, now: datetime) ->
     return found
 
 
-def _values(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _changes(payload: Mapping[str, Any]) -> Iterator[tuple[Any, Mapping[str, Any]]]:
     for entry in _mappings(payload.get("entry")):
         for change in _mappings(entry.get("changes")):
-            yield _mapping(change.get("value"))
+            yield change.get("field"), _mapping(change.get("value"))
 
 
 def _messages(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -105,7 +108,7 @@ def _new_message(message: Mapping[str, Any], workspace_id: str, number: str | No
     message_id = message.get("id")
     if not isinstance(message_id, str) or not valid_message_id(message_id):
         raise ValueError("no message id")
-    sender = _text(message.get("group_id")) or _text(message.get("from")) or _text(message.get("from_user_id"))
+    sender = _conversation(message)
     expires_at = _moment(message.get("timestamp"), now) + MEDIA_LIFE
     # An edit carries the medium again, below the message it replaces; it is kept under the edit's own id.
     content = _mapping(_mapping(message.get("edit")).get("message")) or message
@@ -121,18 +124,24 @@ def _new_message(message: Mapping[str, Any], workspace_id: str, number: str | No
         filename=medium.filename,
         declared_type=medium.mime_type[:255] if medium.mime_type else None,
         declared_sha256=_hash(medium.sha256),
-        conversation_id=sender[:255] if sender else None,
+        conversation_id=sender,
         phone_number_id=number[:64] if number else None,
         expires_at=expires_at,
     )
+
+
+def _conversation(message: Mapping[str, Any]) -> str | None:
+    """Return whom the message is from; with a username, the phone number may be missing."""
+    names = (_text(message.get(key)) for key in ("group_id", "from", "from_user_id"))
+    return next((name[:255] for name in names if name), None)
 
 
 def _undeliverable(
     message: Mapping[str, Any], message_id: str, workspace_id: str, sender: str | None
 ) -> NewMessage | None:
     """Remember a medium that the provider says it cannot deliver, so that asking for it gets an honest answer."""
-    codes = {error.get("code") for error in _mappings(message.get("errors"))}
-    if message.get("type") != "unsupported" or not codes & UNDELIVERABLE:
+    codes = (error.get("code") for error in _mappings(message.get("errors")))
+    if message.get("type") != "unsupported" or not any(code in UNDELIVERABLE for code in codes):
         return None
     return NewMessage(
         message_id=message_id,
