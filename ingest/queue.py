@@ -75,7 +75,8 @@ def migrate(url: str) -> None:
 class Queue:
     """Writes jobs and answers questions about them; runs none."""
 
-    def __init__(self, url: str, *, records_url: str) -> None:
+    def __init__(self, url: str, *, records_url: str, busy_timeout: float = BUSY_TIMEOUT) -> None:
+        """Take both URLs, and the seconds that a writer waits for SQLite's one write lock."""
         self._client = DBOSClient(
             system_database_url=sync_url(url),
             application_name=APPLICATION,
@@ -84,7 +85,7 @@ class Queue:
             system_database_pool_size=5,
         )
         self._shared = sync_url(url) == sync_url(records_url)
-        self._engine = _open_engine(sync_url(url))
+        self._engine = _open_engine(sync_url(url), busy_timeout)
 
     async def __aenter__(self) -> Self:
         """Connect lazily, with the first job."""
@@ -106,7 +107,9 @@ class Queue:
                 await self.enqueue(kind, subject, queue)
 
     async def enqueue(self, kind: str, subject: str, queue: str = HIGH) -> None:
-        """Write a job, unless one of this kind and subject is waiting or running already.
+        """Write a job, unless this has written one of the same kind and subject that has not ended yet.
+
+        What `within` writes is not counted, nor what is in another queue: jobs may meet, and the steps allow for it.
 
         Raises:
             RecordsUnavailable: The queue's database does not answer.
@@ -178,9 +181,9 @@ class Queue:
             self._client.enqueue_in_transaction(connection, _options(kind, queue), subject, 0)
 
 
-def _open_engine(url: str) -> Engine:
+def _open_engine(url: str, busy_timeout: float) -> Engine:
     sqlite = make_url(url).get_backend_name() == "sqlite"
-    arguments = {"timeout": BUSY_TIMEOUT} if sqlite else {"connect_timeout": CONNECT_TIMEOUT}
+    arguments = {"timeout": busy_timeout} if sqlite else {"connect_timeout": CONNECT_TIMEOUT}
     return create_engine(
         url, pool_size=4, max_overflow=0, pool_timeout=POOL_TIMEOUT, pool_pre_ping=True, connect_args=arguments
     )
