@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from storage.record import MediaRecord, StoredObject
-from storage.sniff import OCTET_STREAM
+from storage.sniff import declared_type
 from storage.spool import SpoolState
 from storage.store import CHUNK_SIZE, ByteRange
 
@@ -59,7 +59,7 @@ class Representation:
     def of_record(cls, record: MediaRecord) -> "Representation":
         """Describe a medium by what the record was told of it: nobody has seen its bytes."""
         return cls(
-            content_type=record.content_type or record.declared_type or OCTET_STREAM,
+            content_type=record.content_type or declared_type(record.declared_type),
             size=record.declared_size,
             sha256=record.declared_sha256,
             last_modified=record.created_at,

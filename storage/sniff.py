@@ -171,6 +171,11 @@ def effective_type(declared: str | None, prefix: bytes) -> str:
     return _AUDIO_TWINS.get(sniffed, sniffed) if essence.startswith("audio/") else sniffed
 
 
+def declared_type(declared: str | None) -> str:
+    """Return what a sender declares in the form of `effective_type`, where nobody has seen the bytes yet."""
+    return _normalise(declared or "")
+
+
 def _sniff_brands(header: bytes) -> str | None:
     """Go by the major brand, and where that is unknown or structural by all of them."""
     if header[4:8] != b"ftyp":
