@@ -1,0 +1,58 @@
+"""Scenes for HTTP tests: a gateway over a simulated provider, with local files or a bucket."""
+
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import httpx
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tests.conftest import Provider, StartGateway
+from tests.gateway.layers import LAYERS, Layer, open_layer
+from tests.gateway.scene import OpenScene, Scene, scenes
+
+S3_SECRET = "test-s3-secret-access-key"
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """Moto's own HTTP server."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(moto_url: str) -> dict[str, str]:
+    """The environment of a gateway that keeps media in a new bucket."""
+    bucket = f"bucket-{uuid4().hex}"
+    httpx.put(f"{moto_url}/{bucket}").raise_for_status()
+    return {
+        "MEDIA_STORAGE_BACKEND": "s3",
+        "AWS_S3_BUCKET": bucket,
+        "AWS_ENDPOINT_URL_S3": moto_url,
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": S3_SECRET,
+    }
+
+
+@pytest.fixture
+def open_scene(start_gateway: StartGateway, provider: Provider) -> OpenScene:
+    """Open a scene; keyword arguments are environment variables of the gateway."""
+    return scenes(start_gateway, provider)
+
+
+@pytest.fixture
+async def scene(open_scene: OpenScene) -> AsyncIterator[Scene]:
+    """A gateway with local files."""
+    async with open_scene() as opened:
+        yield opened
+
+
+@pytest.fixture(params=LAYERS)
+async def layer(request: pytest.FixtureRequest, open_scene: OpenScene, s3: dict[str, str]) -> AsyncIterator[Layer]:
+    """Every layer in turn."""
+    async with open_layer(request.param, open_scene, s3) as opened:
+        yield opened
