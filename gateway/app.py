@@ -21,7 +21,10 @@ from gateway.routing import Resource
 from gateway.services import Services, open_services
 from gateway.settings import Settings
 
-EXPOSED = ("Content-Range", "Accept-Ranges", "ETag", "Content-Length", "X-Media-Source", "X-Media-Variant")
+EXPOSED = (
+    *("Content-Range", "Accept-Ranges", "ETag", "Content-Length"),
+    *("X-Media-Source", "X-Media-Variant", "X-Request-ID", "Retry-After"),
+)
 Extra = Callable[[Services], AbstractAsyncContextManager[list[BaseRoute]]]
 
 

@@ -45,7 +45,7 @@ Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecod
 class GatewaySettings(BaseSettings):
     """Credentials, public URL and CORS; every field's alias is its environment variable."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
 
     auth: Literal["on", "off"] = Field("on", alias="MEDIA_AUTH")
     signing_keys: Annotated[Words, AfterValidator(_signing_keys)] = Field((), alias="MEDIA_SIGNING_KEYS")

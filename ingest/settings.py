@@ -24,7 +24,7 @@ def _sane_delays(delays: tuple[float, ...]) -> tuple[float, ...]:
 class IngestSettings(BaseSettings):
     """The provider's account, the queue and its retries; every field's alias is its environment variable."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
 
     ingest: Literal["off", "new", "all"] = Field("all", alias="MEDIA_INGEST")
     queue_url: DatabaseUrl | None = Field(None, alias="MEDIA_INGEST_QUEUE_URL", repr=False)

@@ -73,6 +73,8 @@ class S3Config:
     access_key_id: str | None = None
     """None, like the next: botocore finds credentials (environment, profile, role of the machine) and renews them."""
     secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    """Of temporary credentials."""
     addressing_style: Literal["auto", "path", "virtual"] = "auto"
     """Where the bucket's name goes; auto: into the path for an explicit endpoint or a name with dots."""
     conditional_writes: bool = True
@@ -147,7 +149,9 @@ class S3Store:
     async def __aenter__(self) -> Self:
         session = get_session()
         if self._config.access_key_id and self._config.secret_access_key:
-            session.set_credentials(self._config.access_key_id, self._config.secret_access_key)
+            session.set_credentials(
+                self._config.access_key_id, self._config.secret_access_key, self._config.session_token
+            )
         async with AsyncExitStack() as stack:
             self._client = await stack.enter_async_context(_client(session, self._config))
             self._credentials = await session.get_credentials()

@@ -28,7 +28,7 @@ DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 class StorageSettings(BaseSettings):
     """Backends, database and cache; every field's alias is its environment variable."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
 
     backend: Literal["local", "s3", "r2"] = Field("local", alias="MEDIA_STORAGE_BACKEND")
     path: Path = Field(Path(".media"), alias="MEDIA_STORAGE_PATH")
@@ -38,6 +38,7 @@ class StorageSettings(BaseSettings):
     s3_bucket: str | None = Field(None, alias="AWS_S3_BUCKET")
     s3_access_key_id: str | None = Field(None, alias="AWS_ACCESS_KEY_ID")
     s3_secret_access_key: SecretStr | None = Field(None, alias="AWS_SECRET_ACCESS_KEY")
+    s3_session_token: SecretStr | None = Field(None, alias="AWS_SESSION_TOKEN")
     s3_region: str = Field("us-east-1", alias="AWS_REGION")
     s3_endpoint: str | None = Field(None, alias="AWS_ENDPOINT_URL_S3")
     s3_addressing_style: Literal["auto", "path", "virtual"] = Field("auto", alias="MEDIA_S3_ADDRESSING_STYLE")

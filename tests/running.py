@@ -8,10 +8,10 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TypeVar
-from unittest import mock
+from typing import Any, TypeVar
 
 import httpx
+import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
@@ -45,7 +45,8 @@ def environment(path: Path, **variables: str) -> dict[str, str]:
 
 def settings_for(path: Path, **variables: str) -> Settings:
     """Return the settings that a process with `environment` would read."""
-    with mock.patch.dict(os.environ, environment(path, **variables), clear=True):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "environ", environment(path, **variables))
         return Settings.load()
 
 
@@ -74,7 +75,7 @@ async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> N
             await asyncio.sleep(0.01)
 
 
-async def eventually(question: Callable[[], Awaitable[T]], seconds: float = PATIENCE) -> T:
+async def eventually(question: Callable[[], Awaitable[T | None]], seconds: float = PATIENCE) -> T:
     """Ask until the answer is true, and return it; for states of other processes."""
     async with asyncio.timeout(seconds):
         while not (answer := await question()):
@@ -83,10 +84,10 @@ async def eventually(question: Callable[[], Awaitable[T]], seconds: float = PATI
 
 
 @contextmanager
-def process(*arguments: str, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``media-gateway`` with those arguments as a process of its own."""
+def process(*arguments: str, env: dict[str, str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``media-gateway`` with those arguments as a process of its own; ``options`` are those of `Popen`."""
     command = [sys.executable, "-m", "gateway.cli", *arguments]
-    child = subprocess.Popen(command, env=env, cwd=env["MEDIA_STORAGE_PATH"])  # noqa: S603 our own program
+    child = subprocess.Popen(command, env=env, cwd=env["MEDIA_STORAGE_PATH"], **options)  # noqa: S603 our own program
     try:
         yield child
     finally:
@@ -96,6 +97,23 @@ def process(*arguments: str, env: dict[str, str]) -> Iterator[subprocess.Popen[b
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+
+
+async def command(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run ``media-gateway`` with those arguments to its end, and return what it said."""
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S603 our own program
+            [sys.executable, "-m", "gateway.cli", *arguments],
+            env=env,
+            cwd=env["MEDIA_STORAGE_PATH"],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    return await asyncio.to_thread(run)
 
 
 def free_port() -> int:

@@ -20,7 +20,7 @@ POSTERS = 64
 async def measure(folder: Path) -> dict[str, Any]:
     """On SQLite and PostgreSQL, with the ingest paused and running."""
     results = {}
-    (folder / "pg").mkdir()  # noqa: ASYNC240 nothing else runs yet
+    (folder / "pg").mkdir()
     with databases("postgresql", folder / "pg") as postgresql:
         for kind, rate in (("sqlite", 100), ("postgresql", 300)):
             for worker in ("--no-worker", "--worker"):
