@@ -15,6 +15,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from starlette.types import ASGIApp
+
     from gateway.settings import Settings
     from ingest.queue import Queue
 
@@ -25,8 +27,11 @@ T = TypeVar("T")
 
 USAGE = 2
 PROBLEM = 1
+MAX_JOBS = 10_000  # that one command looks at
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Serves WhatsApp media for ever.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Serves WhatsApp media for ever."
+)
 jobs_app = typer.Typer(no_args_is_help=True, help="The queue, and dead letters with their reasons.")
 app.add_typer(jobs_app, name="jobs")
 
@@ -48,7 +53,8 @@ def serve(
         _share_metrics(stack)
         from gateway import serving
 
-        settings = _settings()
+        settings = _settings(with_provider=True)
+        serving.exit_on_sigterm()
         asyncio.run(serving.migrate(settings))
         if worker if worker is not None else settings.queue_url.startswith("sqlite"):
             stack.enter_context(serving.worker_beside(grace=settings.gateway.graceful_timeout))
@@ -64,7 +70,7 @@ def worker(
     """Run ingest jobs alone. Migrates the database first."""
     from gateway import serving
 
-    settings = _settings()
+    settings = _settings(with_provider=True)
 
     async def run() -> None:
         await serving.migrate(settings)
@@ -80,7 +86,9 @@ def demo(port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any f
         _share_metrics(stack)
         folder = stack.enter_context(TemporaryDirectory(prefix="media-gateway-demo-"))
         from gateway.demo.chat import run_demo
+        from gateway.serving import exit_on_sigterm
 
+        exit_on_sigterm()
         asyncio.run(run_demo(Path(folder), port=port))
 
 
@@ -103,14 +111,12 @@ def sign(
     """Print a signed URL for a message's medium."""
     from gateway.auth import MAX_LIFE, Signer
     from gateway.bodies import timestamp
-    from gateway.errors import Forbidden
 
     settings = _settings()
+    if not settings.gateway.signing_keys:
+        _stop("MEDIA_SIGNING_KEYS: a key is needed to sign with")
     signer = Signer(settings.gateway.keys(), public_url=settings.gateway.public_url)
-    try:
-        minted = signer.mint(message_id, variant, download=download, expires_in=min(expires_in, MAX_LIFE))
-    except Forbidden as error:
-        _stop(str(error))
+    minted = signer.mint(message_id, variant, download=download, expires_in=min(expires_in, MAX_LIFE))
     if as_json:
         typer.echo(json.dumps({"url": minted.url, "expires_at": timestamp(minted.expires_at)}))
     else:
@@ -120,7 +126,7 @@ def sign(
 @jobs_app.command("list")
 def list_jobs(
     dead: Annotated[bool, typer.Option("--dead", help="Only what will not be tried again.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_JOBS)] = 100,
     as_json: JsonFlag = False,
 ) -> None:
     """Show waiting, running and dead jobs, the newest first; exit status 1 where some are dead."""
@@ -150,32 +156,36 @@ def retry_jobs(
         _stop("name messages, or give --dead")
 
     async def again(queue: Queue) -> int:
-        found = await queue.jobs(status=DEAD, limit=10_000) if dead else []
-        subjects = {job.subject: job.id for job in found if job.kind == INGEST}
-        for message_id in dict.fromkeys([*(message_ids or []), *subjects]):
+        found = [job for job in await queue.jobs(status=DEAD, limit=MAX_JOBS) if job.kind == INGEST]
+        wanted = dict.fromkeys([*(message_ids or []), *(job.subject for job in found if dead)])
+        for message_id in wanted:
             await queue.enqueue(INGEST, message_id, HIGH)
-        await queue.forget(list(subjects.values()))
-        return len({*(message_ids or []), *subjects})
+        await queue.forget([job.id for job in found if job.subject in wanted])
+        return len(wanted)
 
     typer.echo(f"{_with_queue(again)} enqueued")
 
 
 @jobs_app.command("cancel")
 def cancel_jobs(job_ids: list[str]) -> None:
-    """Keep jobs from running (again)."""
+    """Keep jobs from running (again); exit status 1 where one is not there to be cancelled."""
     from ingest.queue import Queue
 
-    async def cancel(queue: Queue) -> None:
+    async def cancel(queue: Queue) -> list[str]:
+        known = {job.id for job in await queue.jobs(limit=MAX_JOBS)}
         for job_id in job_ids:
             await queue.cancel(job_id)
+        return [job_id for job_id in job_ids if job_id not in known]
 
-    _with_queue(cancel)
+    unknown = _with_queue(cancel)
+    for job_id in unknown:
+        typer.echo(f"no such job: {job_id}", err=True)
+    raise typer.Exit(PROBLEM if unknown else 0)
 
 
 def _with_queue(work: "Callable[[Queue], Awaitable[T]]") -> T:
-    """Run a question to the queue; exit status 2 and one line where its database does not answer."""
+    """Run a question to the queue."""
     from ingest.queue import Queue
-    from storage.errors import MediaError
 
     settings = _settings()
 
@@ -183,10 +193,7 @@ def _with_queue(work: "Callable[[Queue], Awaitable[T]]") -> T:
         async with Queue(settings.queue_url, records_url=settings.storage.records_url) as queue:
             return await work(queue)
 
-    try:
-        return asyncio.run(run())
-    except MediaError as error:
-        _stop(str(error))
+    return asyncio.run(run())
 
 
 def _share_metrics(stack: ExitStack) -> None:
@@ -195,23 +202,42 @@ def _share_metrics(stack: ExitStack) -> None:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
 
 
-def _settings() -> "Settings":
-    from gateway.settings import ConfigurationError, Settings
+def _settings(*, with_provider: bool = False) -> "Settings":
+    from gateway.settings import Settings
 
-    try:
-        return Settings.load()
-    except ConfigurationError as error:
-        _stop(str(error))
+    settings = Settings.load()
+    if with_provider:
+        from gateway.services import check_provider
+
+        check_provider(settings)
+    return settings
 
 
 def _stop(message: str) -> NoReturn:
     print(f"media-gateway: {message}", file=sys.stderr)  # noqa: T201 the command line speaks
-    raise typer.Exit(USAGE)
+    raise SystemExit(USAGE)
+
+
+def application() -> "ASGIApp":
+    """Return the application of a process that serves HTTP."""
+    from gateway.app import create_app
+    from gateway.serving import end_with_parent
+
+    end_with_parent()
+    return create_app()
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; exit status 2 and one line where it cannot do what it is asked."""
+    try:
+        app()
+    except Exception as error:
+        from gateway.settings import ConfigurationError
+        from storage.errors import MediaError
+
+        if isinstance(error, ConfigurationError | MediaError):
+            _stop(str(error))
+        raise
 
 
 if __name__ == "__main__":

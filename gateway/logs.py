@@ -51,7 +51,9 @@ def configure(level: str) -> None:
         logger.handlers, logger.propagate = [], True
     logging.getLogger("uvicorn.error").setLevel(level.upper())
     logging.getLogger("uvicorn.error").addFilter(_not_deliberate)
-    logging.getLogger("dbos").setLevel(logging.WARNING)
+    dbos = logging.getLogger("dbos")
+    dbos.setLevel(logging.WARNING)
+    dbos.addHandler(logging.NullHandler())  # without any, DBOS adds a console of its own
 
 
 def _not_deliberate(record: logging.LogRecord) -> bool:

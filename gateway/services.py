@@ -1,9 +1,10 @@
 """The composition root: opens every collaborator once, in order of dependency, and closes them in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -36,6 +37,7 @@ from storage.spool import Spools
 from storage.store import ObjectStore
 
 CACHED_ITEM = 4 * 1024**2  # bytes; a larger body is never kept in memory
+DRAIN = 5.0  # seconds that downloads which nobody waits for any more have to end
 WORKSPACE = "default"
 DIALOG360_URL = "https://waba-v2.360dialog.io"
 
@@ -54,6 +56,8 @@ class Foundation:
     spools: Spools
     origin: BudgetedOrigin
     flights: Flights
+    sweep_store: Callable[[timedelta], Awaitable[int]]
+    """Deletes what processes that were killed a while ago have left unfinished in the store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,7 @@ async def open_foundation(
         stack.callback(spools.close)
         origin = await stack.enter_async_context(open_origin(settings, metrics))
         flights = Flights(spools, origin, observer=metrics)
-        stack.push_async_callback(flights.drain, settings.gateway.graceful_timeout)
+        stack.push_async_callback(flights.drain, DRAIN)
         yield Foundation(
             settings=settings,
             metrics=metrics,
@@ -94,7 +98,15 @@ async def open_foundation(
             spools=spools,
             origin=origin,
             flights=flights,
+            sweep_store=_sweeper(settings.storage),
         )
+
+
+def _sweeper(settings: StorageSettings) -> Callable[[timedelta], Awaitable[int]]:
+    async def nothing(_: timedelta) -> int:  # the vendor's own lifecycle ends what was begun and left
+        return 0
+
+    return LocalStore(settings.path).sweep if settings.backend == "local" else nothing
 
 
 @asynccontextmanager
@@ -112,13 +124,14 @@ async def open_store(settings: StorageSettings, metrics: Metrics) -> AsyncIterat
 
 
 def _s3_config(settings: StorageSettings) -> S3Config:
-    secret = settings.s3_secret_access_key
+    secret, session_token = settings.s3_secret_access_key, settings.s3_session_token
     return S3Config(
         bucket=settings.s3_bucket or "",
         region=settings.s3_region,
         endpoint_url=settings.s3_endpoint,
         access_key_id=settings.s3_access_key_id,
         secret_access_key=secret.get_secret_value() if secret else None,
+        session_token=session_token.get_secret_value() if session_token else None,
         addressing_style=settings.s3_addressing_style,
     )
 
@@ -140,6 +153,12 @@ async def open_origin(settings: Settings, metrics: Metrics) -> AsyncIterator[Bud
     provider, accounts = _provider(settings), _accounts(settings)
     async with WhatsAppClient(provider, accounts, observe=metrics.provider_call) as client:
         yield BudgetedOrigin(client, breaker=provider.profile.breaker)
+
+
+def check_provider(settings: Settings) -> None:
+    """Raise ConfigurationError where the settings of the provider are such that it could not be asked."""
+    _provider(settings)
+    _accounts(settings)
 
 
 def _provider(settings: Settings) -> Provider:

@@ -1,6 +1,8 @@
 """Runs processes: the HTTP server, the ingest worker beside or instead of it, and what both need first."""
 
 import asyncio
+import multiprocessing
+import os
 import resource
 import signal
 import subprocess
@@ -15,6 +17,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from gateway import logs
 from gateway.metrics import Metrics
+from gateway.protocol import LeanProtocol
 from gateway.services import open_foundation
 from gateway.settings import Settings
 from ingest import queue
@@ -47,13 +50,13 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
     """Serve HTTP until told to stop; the application reads the same environment again."""
     raise_file_limit()
     uvicorn.run(
-        "gateway.app:create_app",
+        "gateway.cli:application",
         factory=True,
         host=host,
         port=port,
         workers=workers,
         loop="uvloop",
-        http="httptools",
+        http=LeanProtocol,
         access_log=False,
         log_config=None,
         server_header=False,
@@ -82,6 +85,7 @@ async def work(settings: Settings, *, concurrency: int, metrics_port: int | None
             records=base.records,
             flights=base.flights,
             liveness=Liveness(base.engine),
+            sweep_store=base.sweep_store,
             upkeep=Upkeep(ingest=settings.ingest.ingest != "off"),
         )
         running = worker.running(
@@ -103,8 +107,32 @@ def _stop_event(*, watch_stdin: bool) -> asyncio.Event:
         loop.add_signal_handler(number, stop.set)
     if watch_stdin:
         # The pipe ends with our parent, however it dies; nobody ever writes to it.
-        loop.add_reader(sys.stdin.fileno(), stop.set)
+        pipe = sys.stdin.fileno()
+
+        def ended() -> None:
+            loop.remove_reader(pipe)
+            stop.set()
+
+        loop.add_reader(pipe, ended)
     return stop
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM unwind the stack: uvicorn sends itself the signal again once it has stopped in order."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+
+def end_with_parent() -> None:
+    """Let this process stop in order when the one that supervises it is gone, however that died."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()
 
 
 @contextmanager

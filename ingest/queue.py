@@ -28,6 +28,7 @@ APPLICATION_VERSION = "1"  # fixed: a new release takes over the jobs of the old
 PRIORITY = 10
 DEAD = ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 WAITING = ("ENQUEUED", "DELAYED")
+DONE = ("SUCCESS", "CANCELLED")
 
 
 _BACKLOG: Any = (
@@ -138,11 +139,11 @@ class Queue:
         if job_ids:
             await self._ask(lambda: self._client.delete_workflows(list(job_ids)))
 
-    async def prune(self, *, completed_before: str, limit: int = 500) -> int:
-        """Forget jobs that succeeded before a moment (ISO 8601); return how many."""
+    async def prune(self, *, completed_before: str, status: Sequence[str] = DONE, limit: int = 500) -> int:
+        """Forget jobs that ended before a moment (ISO 8601) in one of those states; return how many."""
         found = await self._ask(
             lambda: self._client.list_workflows(
-                status=["SUCCESS", "CANCELLED"],
+                status=list(status),
                 completed_before=completed_before,
                 limit=limit,
                 load_input=False,

@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
-import structlog
-
-from storage.errors import MediaError, ObjectNotFound, OriginGone
+from storage.errors import MediaError, ObjectNotFound, OriginGone, StoreForbidden
 from storage.flight import Landed
 from storage.flights import Flights, StoredMeanwhile
 from storage.origin import MediaRef
@@ -22,8 +20,6 @@ from storage.store import ByteRange, ObjectStore
 
 DOWNLOAD_DEADLINE = 300.0  # seconds
 HOLD_DEADLINE = 60.0  # seconds to wait until nobody on this node flies the medium any more
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +105,16 @@ class Tasks:
         await self._records.mark(message_id, status, error=failure.code, attempt=attempt + 1)
 
     async def delete(self, object_id: str) -> None:
-        """Delete the bytes of an object that no message refers to any more, then its row."""
+        """Delete the bytes of an object that no message refers to any more, then its row.
+
+        Raises:
+            StorageError: The bytes could not be deleted; the row stays.
+        """
         doomed = await self._records.doomed(object_id)
         if doomed is None:
             return
         if doomed.backend != self._store.backend:
-            log.warning("object lies in a store that is not configured", object_id=object_id, backend=doomed.backend)
-            return
+            raise StoreForbidden(f"The object lies in a store that is not configured: {doomed.backend}.")
         await self._store.delete(doomed.key)
         await self._records.bury(object_id)
 

@@ -7,22 +7,26 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from time import time
 from uuid import uuid4
 
 import structlog
 from dbos import DBOS, DBOSConfig
 
-from ingest.queue import APPLICATION, APPLICATION_VERSION, DELETE, HIGH, INGEST, LOW, Queue
+from ingest.queue import APPLICATION, APPLICATION_VERSION, DEAD, DELETE, HIGH, INGEST, LOW, Job, Queue
 from ingest.workflows import Workflows
 from storage.database import sync_url
 from storage.errors import MediaError
 from storage.flights import Flights
 from storage.liveness import Liveness
+from storage.record import Status
 from storage.records import Records
 
 HEARTBEAT = 5.0  # seconds
 DEAD_AFTER = 30.0  # seconds without a heartbeat; sooner where the process is seen to be gone
 KEEP_JOBS = timedelta(days=7)
+KEEP_DEAD = timedelta(days=30)
+DEAD_LETTERS = 500  # that a sweep looks at, the newest
 
 log = structlog.get_logger()
 
@@ -38,7 +42,7 @@ class Upkeep:
     idle: float = 600.0
     """A pending record that nothing has touched for so long gets a new job."""
     revive: float = 3600.0
-    """A failed one too, while the provider may still have the medium."""
+    """A failed one too, while the provider may still have the medium; and any job that has died."""
     spool_age: float = 3600.0
     spool_bytes: int = 2 * 1024**3
 
@@ -47,14 +51,24 @@ class Worker:
     """One process that runs jobs until it is told to stop."""
 
     def __init__(
-        self, *, queue_url: str, queue: Queue, records: Records, flights: Flights, liveness: Liveness, upkeep: Upkeep
+        self,
+        *,
+        queue_url: str,
+        queue: Queue,
+        records: Records,
+        flights: Flights,
+        liveness: Liveness,
+        sweep_store: Callable[[timedelta], Awaitable[int]],
+        upkeep: Upkeep,
     ) -> None:
+        """Take the collaborators; ``sweep_store`` deletes what was left unfinished in the store for so long."""
         self.executor_id = uuid4().hex
         self._queue_url = queue_url
         self._queue = queue
         self._records = records
         self._flights = flights
         self._liveness = liveness
+        self._sweep_store = sweep_store
         self._upkeep = upkeep
 
     @asynccontextmanager
@@ -69,18 +83,14 @@ class Worker:
             polling: Seconds between two looks into the queue.
             grace: Seconds.
         """
-        await self._liveness.beat(self.executor_id, _host(), os.getpid())
+        await self._beat()
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(_repeated(self._beat, HEARTBEAT))  # until the last job has ended
             await asyncio.to_thread(self._launch, define, concurrency, polling)
             stack.push_async_callback(self._stop, grace)
-            for work, interval in ((self._beat, HEARTBEAT), (self._recover, HEARTBEAT), (self._sweep, self._interval)):
-                task = asyncio.create_task(_forever(work, interval), name=work.__name__)
-                stack.push_async_callback(_cancelled, task)
+            await stack.enter_async_context(_repeated(self._recover, HEARTBEAT))
+            await stack.enter_async_context(_repeated(self._sweep, self._upkeep.interval))
             yield
-
-    @property
-    def _interval(self) -> float:
-        return self._upkeep.interval
 
     def _launch(self, define: Callable[[], Workflows], concurrency: int, polling: float) -> None:
         config = DBOSConfig(
@@ -104,8 +114,8 @@ class Worker:
         )
 
     async def _stop(self, grace: float) -> None:
+        # Our row stays: a job that takes longer than the grace is taken over by who finds us dead.
         await asyncio.to_thread(lambda: DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=int(grace)))
-        await self._liveness.end(self.executor_id)
 
     async def _beat(self) -> None:
         await self._liveness.beat(self.executor_id, _host(), os.getpid())
@@ -113,24 +123,61 @@ class Worker:
     async def _recover(self) -> None:
         """Take over the jobs of workers that are dead."""
         dead = await self._liveness.dead(_host(), silent_for=DEAD_AFTER)
+        dead = [executor_id for executor_id in dead if executor_id != self.executor_id]
         if not dead:
             return
         # DBOS recovers an executor's own jobs at its start; those of others only through its hosted part, or this.
         handles = await asyncio.to_thread(DBOS._recover_pending_workflows, dead)  # noqa: SLF001 no public name
-        log.warning("took over from dead workers", workers=len(dead), jobs=len(handles))
+        if handles:
+            log.warning("took over from dead workers", workers=len(dead), jobs=len(handles))
         for executor_id in dead:
             await self._liveness.end(executor_id)
 
     async def _sweep(self) -> None:
         """Write the jobs that were never written or were lost, delete what nobody needs."""
+        dead = await self._bury(await self._queue.jobs(status=DEAD, limit=DEAD_LETTERS))
         idle, revive = timedelta(seconds=self._upkeep.idle), timedelta(seconds=self._upkeep.revive)
-        for message_id in await self._records.unfinished(idle=idle, revive=revive) if self._upkeep.ingest else ():
-            await self._queue.enqueue(INGEST, message_id, LOW)
+        if self._upkeep.ingest:
+            for message_id in await self._records.unfinished(idle=idle, revive=revive):
+                await self._enqueue(INGEST, message_id, dead)
         for object_id in await self._records.doomed_objects():
-            await self._queue.enqueue(DELETE, object_id, LOW)
-        await self._queue.prune(completed_before=(datetime.now(UTC) - KEEP_JOBS).isoformat())
+            await self._enqueue(DELETE, object_id, dead)
+        now = datetime.now(UTC)
+        await self._queue.prune(completed_before=(now - KEEP_JOBS).isoformat())
+        await self._queue.prune(completed_before=(now - KEEP_DEAD).isoformat(), status=DEAD)
         age = timedelta(seconds=self._upkeep.spool_age)
         await self._flights.sweep(older_than=age, max_bytes=self._upkeep.spool_bytes)
+        await self._sweep_store(age)
+
+    async def _enqueue(self, kind: str, subject: str, dead: list[Job]) -> None:
+        """Write a job in place of dead ones, unless the last of them is too young for another try."""
+        before = [job for job in dead if (job.kind, job.subject) == (kind, subject)]
+        if all(job.created_at < time() - self._upkeep.revive for job in before):
+            await self._queue.enqueue(kind, subject, LOW)
+            await self._queue.forget([job.id for job in before])
+
+    async def _bury(self, dead: list[Job]) -> list[Job]:
+        """Forget the dead jobs whose work was done by others since; return the rest."""
+        answered = [job.id for job in dead if await self._answered(job)]
+        await self._queue.forget(answered)
+        return [job for job in dead if job.id not in answered]
+
+    async def _answered(self, job: Job) -> bool:
+        if job.kind == DELETE:
+            return await self._records.doomed(job.subject) is None
+        record = await self._records.get(job.subject)
+        return record is None or record.deleted_at is not None or record.status is Status.COMPLETED
+
+
+@asynccontextmanager
+async def _repeated(work: Callable[[], Awaitable[None]], interval: float) -> AsyncIterator[None]:
+    """Do some upkeep again and again while inside."""
+    task = asyncio.create_task(_forever(work, interval), name=work.__name__)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def _forever(work: Callable[[], Awaitable[None]], interval: float) -> None:
@@ -138,13 +185,10 @@ async def _forever(work: Callable[[], Awaitable[None]], interval: float) -> None
         try:
             await work()
         except MediaError as error:  # the database or store is away; the next round comes
-            log.warning("upkeep failed", work=getattr(work, "__name__", ""), error=type(error).__name__)
+            log.warning("upkeep failed", work=work.__name__, error=type(error).__name__)
+        except Exception:  # the queue's own errors have no common class; a bug must not end the heartbeat either
+            log.exception("upkeep failed", work=work.__name__)
         await asyncio.sleep(interval)
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def _host() -> str:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import structlog
 from dbos import DBOS, EnqueueOptions
@@ -15,7 +15,6 @@ from storage.errors import MediaError
 
 STEP_DEADLINE = 900.0  # seconds; a step that takes longer is a bug, and its worker must not hang for ever
 
-T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -61,10 +60,10 @@ class Workflows:
 
     def _ingest(self, message_id: str, attempt: int) -> str:
         job = _Attempt(INGEST, message_id, attempt)
-        result = self._step("original", lambda: _outcome(self._tasks.original(message_id, fresh=attempt == 0)))
+        result = self._step("original", lambda: self._tasks.original(message_id, fresh=attempt == 0))
+        if "failure" not in result and result["outcome"] != "deleted":
+            result |= self._step("publish", lambda: self._tasks.publish(message_id))
         if "failure" not in result:
-            if result["outcome"] != "deleted":
-                self._step("publish", lambda: self._tasks.publish(message_id))
             return self._ended(job, result["outcome"])
         failure = Failure(**result["failure"])
         delay = next_delay(failure, attempt, self._delays)
@@ -73,7 +72,7 @@ class Workflows:
 
     def _delete(self, object_id: str, attempt: int) -> str:
         job = _Attempt(DELETE, object_id, attempt)
-        result = self._step("delete", lambda: _outcome(self._tasks.delete(object_id)))
+        result = self._step("delete", lambda: self._tasks.delete(object_id))
         if "failure" not in result:
             return self._ended(job, "deleted")
         failure = Failure(**result["failure"])
@@ -93,9 +92,11 @@ class Workflows:
         self._observer.job_ended(job.kind, outcome, perf_counter() - job.began)
         return outcome
 
-    def _step(self, name: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        def run() -> T:
-            future = asyncio.run_coroutine_threadsafe(work(), self._loop)
+    def _step(self, name: str, work: Callable[[], Coroutine[Any, Any, str | None]]) -> dict[str, Any]:
+        """Do one step of a job, once: its result is kept in the queue's database."""
+
+        def run() -> dict[str, Any]:
+            future = asyncio.run_coroutine_threadsafe(_result(work()), self._loop)
             try:
                 return future.result(STEP_DEADLINE)
             finally:
@@ -104,10 +105,14 @@ class Workflows:
         return DBOS.run_step({"name": name}, run)
 
 
-async def _outcome(work: Coroutine[Any, Any, str | None]) -> dict[str, Any]:
-    """Return what a task returned, or why it failed: a step's result is kept, an exception would end the job."""
+async def _result(work: Coroutine[Any, Any, str | None]) -> dict[str, Any]:
+    """Return what a task returned, or why it failed: an exception would end the job at once."""
     try:
-        return {"outcome": await work}
+        outcome = await work
     except MediaError as error:
         log.warning("job step failed", error=type(error).__name__, detail=str(error))
         return {"failure": asdict(Failure.of(error))}
+    except Exception as error:  # a bug; tried again like any other failure, and named in the dead letter
+        log.exception("job step crashed")
+        return {"failure": asdict(Failure(MediaError.code, type(error).__name__, permanent=False, retry_after=None))}
+    return {"outcome": outcome} if outcome is not None else {}

@@ -14,6 +14,7 @@ from storage.origin import Download, MediaRef, Origin
 
 MAX_REMEMBERED = 50_000
 MAX_ACCOUNTS = 10_000
+_HOPELESS = (OriginGone, OriginTooLarge)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,7 @@ class _Remembered:
     until: float
 
     def error(self, now: float) -> OriginError:
-        waiting_helps = self.kind not in (OriginGone, OriginTooLarge)
+        waiting_helps = self.kind not in _HOPELESS
         return self.kind(self.message, retry_after=self.until - now if waiting_helps else None)
 
 
@@ -154,7 +155,10 @@ class BudgetedOrigin:
         return download
 
     def _remember(self, ref: MediaRef, error: OriginError) -> None:
-        until = self._clock() + self._memory.seconds(error, jitter=self._jitter())
+        seconds = self._memory.seconds(error, jitter=self._jitter())
+        until = self._clock() + seconds
+        if not isinstance(error, _HOPELESS):
+            error.retry_after = seconds  # sooner, it would be refused from memory
         medium, account = _keys(ref)
         key = account if isinstance(error, OriginRefused) else medium
         self._remembered[key] = _Remembered(type(error), str(error), until)

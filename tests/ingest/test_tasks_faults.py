@@ -178,7 +178,8 @@ async def test_an_object_in_a_store_that_is_not_configured_keeps_its_row(
     await node.records.delete("m1")
     (object_id,) = await node.records.doomed_objects()
     async with open_node(tmp_path / "moved", engine, LocalStore(tmp_path / "moved" / "store")) as moved:
-        await moved.tasks.delete(object_id)
+        with pytest.raises(StoreForbidden, match="memory"):
+            await moved.tasks.delete(object_id)
 
     assert await node.records.doomed_objects() == [object_id]
     assert await node.objects() == {"media/m1/p1": PICTURE}
