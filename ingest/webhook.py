@@ -13,6 +13,7 @@ import structlog
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from ingest.gathering import Gathering
 from ingest.queue import INGEST, Queue
 from ingest.whatsapp.answers import normalise_sha256
 from storage.record import NewMessage, valid_message_id
@@ -204,6 +205,7 @@ class Intake:
         self._queue = queue
         self._ingest = ingest
         self._clock = clock
+        self._gathering = Gathering(self._write)
 
     async def accept(self, body: bytes, *, workspace_id: str) -> int:
         """Record the media that a body announces; return how many were new.
@@ -217,11 +219,14 @@ class Intake:
             if len(body) > _THREADED
             else self._read(body, workspace_id)
         )
+        return await self._gathering.add(new) if new else 0
+
+    async def _write(self, new: Sequence[NewMessage]) -> list[str]:
         hook = self._queue.within(INGEST) if self._ingest else None
         inserted = await self._records.add(new, and_then=hook)
         if self._ingest:
             await self._queue.after(INGEST, inserted)
-        return len(inserted)
+        return inserted
 
     def _read(self, body: bytes, workspace_id: str) -> list[NewMessage]:
         return media_in(parse(body), workspace_id=workspace_id, now=self._clock())

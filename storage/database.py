@@ -15,7 +15,7 @@ from storage.errors import RecordsError, RecordsUnavailable
 BUSY_TIMEOUT = 10.0  # seconds
 POOL_TIMEOUT = 5.0  # seconds
 CONNECT_TIMEOUT = 5  # seconds, PostgreSQL
-POOL_SIZE = 8
+POOL_SIZE = 10
 
 
 def sync_url(url: str) -> str:
@@ -32,7 +32,8 @@ def open_engine(url: str, *, busy_timeout: float = BUSY_TIMEOUT, pool_timeout: f
         pool_timeout: Seconds that a request waits for a connection.
     """
     parsed = make_url(_with_driver(url, "postgresql+psycopg", "sqlite+aiosqlite"))
-    options: dict[str, Any] = {"pool_size": POOL_SIZE, "pool_timeout": pool_timeout}
+    # No overflow: a connection beyond the pool is opened and closed for every use, which costs more than waiting.
+    options: dict[str, Any] = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": pool_timeout}
     if parsed.get_backend_name() != "sqlite":
         arguments = {"connect_timeout": CONNECT_TIMEOUT}
         return create_async_engine(parsed, pool_pre_ping=True, connect_args=arguments, **options)
