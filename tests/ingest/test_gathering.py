@@ -106,9 +106,9 @@ async def test_a_writer_beyond_the_bound_is_sent_away_at_once() -> None:
     table = Table()
     table.open.clear()
     gathering = Gathering(table.write)
-    waiting = [asyncio.create_task(gathering.add([message(str(number))])) for number in range(MAX_WAITING + 1)]
-    await until(lambda: any(task.done() for task in waiting))
+    crowd = [asyncio.create_task(gathering.add([message(str(number))])) for number in range(MAX_WAITING + 1)]
+    await until(lambda: crowd[-1].done())
     with pytest.raises(RecordsUnavailable):
-        await gathering.add([message("too late")])
+        crowd.pop().result()
     table.open.set()
-    await asyncio.gather(*waiting, return_exceptions=True)
+    assert await asyncio.gather(*crowd) == [1] * MAX_WAITING
