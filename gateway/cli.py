@@ -48,7 +48,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve HTTP; on SQLite with the ingest worker beside it. Migrates the database first."""
-    os.environ["MEDIA_LISTEN_HOST"] = host
+    os.environ["MEDIA_LISTEN_HOST"] = host or "0.0.0.0"  # noqa: S104 what an empty host means to the server
     with ExitStack() as stack:
         _share_metrics(stack)
         from gateway import serving
@@ -58,7 +58,7 @@ def serve(
         asyncio.run(serving.migrate(settings))
         if worker if worker is not None else settings.queue_url.startswith("sqlite"):
             stack.enter_context(serving.worker_beside(grace=settings.gateway.graceful_timeout))
-        serving.serve(settings, host=host, port=port, workers=workers)
+        serving.serve(settings, host=settings.gateway.listen_host, port=port, workers=workers)
 
 
 @app.command()

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic_settings import BaseSettings
 
 from gateway.settings import ConfigurationError, GatewaySettings, Settings, is_loopback
 from ingest.settings import IngestSettings
 from storage.settings import StorageSettings
+from tests.running import command, environment
 
 PARTS = (GatewaySettings, IngestSettings, StorageSettings)
 Load = Callable[..., Settings]
@@ -83,7 +85,8 @@ def test_every_variable_with_wrong_values_has_a_test() -> None:
         "MEDIA_STORAGE_PATH",
         "MEDIA_API_KEYS",
         "MEDIA_LISTEN_HOST",
-        *(f"AWS_{each}" for each in ("S3_BUCKET", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "REGION", "ENDPOINT_URL_S3")),
+        *(f"AWS_{each}" for each in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "REGION")),
+        *(f"AWS_{each}" for each in ("S3_BUCKET", "ENDPOINT_URL_S3")),
         *(f"R2_{each}" for each in ("ACCOUNT_ID", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "BUCKET", "ENDPOINT")),
         *(f"WHATSAPP_{each}" for each in ("ACCESS_TOKEN", "APP_SECRET", "VERIFY_TOKEN", "PHONE_NUMBER_ID")),
         "WHATSAPP_DOWNLOAD_HOSTS",  # read with the provider
@@ -106,9 +109,15 @@ def test_nothing_needs_to_be_configured(load: Load) -> None:
     assert settings.queue_url == settings.storage.records_url
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_an_empty_variable_is_one_that_is_not_set(load: Load, part: type[BaseSettings]) -> None:
+    unset = load()
+    assert load(**{str(field.alias): "" for field in part.model_fields.values()}) == unset
+
+
 def test_only_the_variables_of_the_contract_are_read(load: Load) -> None:
-    settings = load(AUTH="off", API_KEYS="k", INGEST="off", PROVIDER="360dialog", LOG_LEVEL="TRACE", KEYS="k1:s")
-    assert settings == load()
+    unset = load()
+    assert load(AUTH="off", API_KEYS="k", INGEST="off", PROVIDER="360dialog", LOG_LEVEL="error") == unset
 
 
 def test_a_file_is_read_like_the_environment(load: Load) -> None:
@@ -138,7 +147,7 @@ def test_lists_are_separated_by_commas(load: Load) -> None:
     assert settings.gateway.cors_origins == ("https://a.example", "http://localhost:5173")
     assert [key.get_secret_value() for key in settings.gateway.api_keys] == ["a", "b"]
     assert load(MEDIA_INGEST_RETRY_DELAYS="1, 2.5").ingest.retry_delays == (1, 2.5)
-    assert load(MEDIA_INGEST_RETRY_DELAYS="").ingest.retry_delays == ()
+    assert load(MEDIA_INGEST_RETRY_DELAYS=",").ingest.retry_delays == ()
 
 
 def test_the_queue_may_live_elsewhere(load: Load) -> None:
@@ -153,12 +162,19 @@ def test_on_loopback_credentials_may_be_off(load: Load, host: str) -> None:
     assert load(MEDIA_AUTH="off", MEDIA_LISTEN_HOST=host).gateway.auth == "off"
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "media.example.com", "localhost.example.com", ""])  # noqa: S104 refused
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "media.example.com", "localhost.example.com"])  # noqa: S104 refused
 def test_elsewhere_credentials_may_not_be_off(load: Load, host: str) -> None:
     assert not is_loopback(host)
     with pytest.raises(ConfigurationError, match=r"^MEDIA_AUTH=off is refused unless the server listens on loopback$"):
         load(MEDIA_AUTH="off", MEDIA_LISTEN_HOST=host)
     assert load(MEDIA_AUTH="on").gateway.auth == "on"
+
+
+async def test_an_empty_host_is_every_address(tmp_path: Path) -> None:
+    ended = await command("serve", "--host", "", env=environment(tmp_path, MEDIA_AUTH="off"))
+    assert ended.returncode == 2
+    assert ended.stderr == "media-gateway: MEDIA_AUTH=off is refused unless the server listens on loopback\n"
+    assert not is_loopback("")
 
 
 def test_secrets_do_not_show(load: Load) -> None:
@@ -169,6 +185,7 @@ def test_secrets_do_not_show(load: Load) -> None:
         WHATSAPP_APP_SECRET="s3cret",
         WHATSAPP_VERIFY_TOKEN="s3cret",
         AWS_SECRET_ACCESS_KEY="s3cret",
+        AWS_SESSION_TOKEN="s3cret",
         R2_SECRET_ACCESS_KEY="s3cret",
         MEDIA_DATABASE_URL="postgresql://u:s3cret@h/db",
         MEDIA_INGEST_QUEUE_URL="postgresql://u:s3cret@h/db",

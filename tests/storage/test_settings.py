@@ -71,7 +71,7 @@ def test_a_database_is_sqlite_or_postgresql(monkeypatch: pytest.MonkeyPatch, giv
 
 
 @pytest.mark.parametrize(
-    "url", ["", "media.db", "mysql://h/db", "postgresql://u@h:port/db", "sqlite://", "sqlite:///:memory:"]
+    "url", ["media.db", "mysql://h/db", "postgresql://u@h:port/db", "sqlite://", "sqlite:///:memory:"]
 )
 def test_any_other_database_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     with pytest.raises(ValidationError, match="MEDIA_DATABASE_URL"):
