@@ -1,0 +1,252 @@
+"""Memory is never over its budget, one load serves all who ask, and nobody sees what was before our own change."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.cache import BodyCache, Coalesced, RecordCache
+from storage.errors import RecordsUnavailable
+from storage.record import MediaRecord
+from tests.storage.flying import turns
+from tests.storage.reading import a_record
+
+BUDGET = 100
+
+# Bodies ---------------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("123456"), st.binary(max_size=70))))
+def test_bodies_never_exceed_their_budget_and_are_what_was_put(puts: list[tuple[str, str, bytes]]) -> None:
+    cache, latest = BodyCache(BUDGET, max_item=60), dict[tuple[str, str], bytes]()
+
+    for workspace, sha256, body in puts:
+        cache.put(workspace, sha256, body)
+        if len(body) <= 60:
+            latest[workspace, sha256] = body
+            assert cache.get(workspace, sha256) == body
+
+        assert cache.size <= BUDGET
+        held = {key: found for key in latest if (found := cache.get(*key)) is not None}
+        assert cache.size == sum(map(len, held.values()))
+        assert held.items() <= latest.items()
+
+
+def test_the_body_that_was_read_least_recently_goes_first() -> None:
+    cache = BodyCache(BUDGET, max_item=BUDGET)
+    cache.put("w", "1", bytes(50))
+    cache.put("w", "2", bytes(50))
+    cache.get("w", "1")
+
+    cache.put("w", "3", bytes(50))
+
+    assert [cache.get("w", sha256) is not None for sha256 in "123"] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "max_item", "size", "kept"),
+    [(100, 60, 60, True), (100, 60, 61, False), (100, 200, 100, True), (100, 200, 101, False), (0, 60, 1, False)],
+)
+def test_a_body_is_kept_if_it_is_small_enough(max_bytes: int, max_item: int, size: int, *, kept: bool) -> None:
+    cache = BodyCache(max_bytes, max_item=max_item)
+
+    cache.put("w", "1", bytes(size))
+
+    assert (cache.get("w", "1") is not None) is kept
+
+
+def test_a_workspace_does_not_see_the_bodies_of_another() -> None:
+    cache = BodyCache(BUDGET, max_item=BUDGET)
+    cache.put("w", "1", b"body")
+
+    assert cache.get("v", "1") is None
+
+
+# One load for many askers ---------------------------------------------------------------------------------------------
+
+
+class Work:
+    """Work that ends when it is told to."""
+
+    def __init__(self, outcome: object = "answer") -> None:
+        self.begun = 0
+        self.gate = asyncio.Event()
+        self.outcome = outcome
+
+    async def __call__(self) -> object:
+        self.begun += 1
+        await self.gate.wait()
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+STEPS = st.lists(st.one_of(st.just("ask"), st.integers(0, 9), st.just("wait")), max_size=30)
+"""Somebody asks; the n-th asker leaves; all take their turns."""
+
+
+@given(STEPS, st.booleans())
+def test_whoever_leaves_the_others_get_the_answer_of_one_work(steps: list[str | int], fails: bool) -> None:  # noqa: FBT001 drawn
+    async def play() -> None:
+        work = Work(RecordsUnavailable() if fails else "answer")
+        coalesced = Coalesced[str, object]()
+        askers: list[asyncio.Task[object]] = []
+        left = set[int]()
+        for step in steps:
+            if step == "ask":
+                askers.append(asyncio.create_task(coalesced.get("key", work)))
+            elif isinstance(step, int) and step < len(askers):
+                askers[step].cancel()
+                left.add(step)
+            else:
+                await turns()
+        await turns()
+        work.gate.set()
+        ends = await asyncio.gather(*askers, return_exceptions=True)
+
+        for number, end in enumerate(ends):
+            assert isinstance(end, asyncio.CancelledError) if number in left else end is work.outcome
+        assert work.begun <= 1
+        await turns()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert coalesced._tasks == {}
+
+    asyncio.run(play())
+
+
+async def test_the_next_asker_after_an_answer_gets_a_new_one() -> None:
+    coalesced, counts = Coalesced[str, int](), Counter[str]()
+
+    async def work() -> int:
+        counts["begun"] += 1
+        return counts["begun"]
+
+    assert [await coalesced.get("key", work), await coalesced.get("key", work)] == [1, 2]
+
+
+async def test_different_things_are_loaded_at_the_same_time() -> None:
+    coalesced, one, other = Coalesced[str, object](), Work("one"), Work("other")
+    asked = [asyncio.create_task(coalesced.get(key, work)) for key, work in (("1", one), ("2", other))]
+    await turns()
+
+    assert one.begun == other.begun == 1
+    one.gate.set()
+    other.gate.set()
+    assert await asyncio.gather(*asked) == ["one", "other"]
+
+
+async def test_a_failure_that_nobody_waited_for_is_not_reported_as_lost() -> None:
+    coalesced, work = Coalesced[str, object](), Work(RecordsUnavailable())
+    asker = asyncio.create_task(coalesced.get("key", work))
+    await turns()
+    asker.cancel()
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    work.gate.set()
+
+    await turns()
+
+    assert reported == []
+
+
+# Records --------------------------------------------------------------------------------------------------------------
+
+
+class Database:
+    """Has one record, and counts who asks; a slow one waits, having read."""
+
+    def __init__(self, record: MediaRecord | None) -> None:
+        self.record = record
+        self.asked = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def load(self, message_id: str) -> MediaRecord | None:
+        self.asked += 1
+        record = self.record
+        await self.gate.wait()
+        return record
+
+
+RECORD = a_record()
+CHANGED = replace(RECORD, filename="changed.jpg")
+
+
+async def test_a_record_is_believed_for_a_moment() -> None:
+    now = 0.0
+    database = Database(RECORD)
+    cache = RecordCache(database.load, ttl=2.0, clock=lambda: now)
+
+    assert await cache.get("m") is RECORD
+    database.record = CHANGED
+    now = 1.9
+    assert await cache.get("m") is RECORD
+    now = 2.1
+    assert await cache.get("m") is CHANGED
+    assert database.asked == 2
+
+
+async def test_an_unknown_message_is_asked_for_every_time() -> None:
+    database = Database(None)
+    cache = RecordCache(database.load)
+    assert await cache.get("m") is None
+
+    database.record = RECORD
+
+    assert await cache.get("m") is RECORD
+
+
+async def test_a_crowd_asks_the_database_once() -> None:
+    database = Database(RECORD)
+    cache = RecordCache(database.load)
+
+    assert await asyncio.gather(*(cache.get("m") for _ in range(50))) == [RECORD] * 50
+    assert database.asked == 1
+
+
+async def test_our_own_change_is_seen_at_once() -> None:
+    database = Database(RECORD)
+    cache = RecordCache(database.load)
+    await cache.get("m")
+
+    database.record = CHANGED
+    cache.forget("m")
+
+    assert await cache.get("m") is CHANGED
+
+
+async def test_what_was_read_before_our_own_change_is_not_remembered_after_it() -> None:
+    # A reader had asked the database, but not got its answer yet, when a DELETE was answered: without care the record
+    # would be served for two more seconds.
+    database = Database(RECORD)
+    cache = RecordCache(database.load)
+    database.gate.clear()
+    early = asyncio.create_task(cache.get("m"))
+    await turns()
+    database.record = CHANGED
+    cache.forget("m")
+    late = asyncio.create_task(cache.get("m"))
+    await turns()
+    database.gate.set()
+
+    assert await early is RECORD
+    assert await late is CHANGED
+    assert await cache.get("m") is CHANGED
+
+
+async def test_a_database_that_is_down_is_asked_again() -> None:
+    async def load(message_id: str) -> MediaRecord | None:
+        if not tries:
+            tries.append(message_id)
+            raise RecordsUnavailable
+        return RECORD
+
+    tries: list[str] = []
+    cache = RecordCache(load)
+    with pytest.raises(RecordsUnavailable):
+        await cache.get("m")
+
+    assert await cache.get("m") is RECORD
