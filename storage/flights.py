@@ -213,8 +213,8 @@ class Flights:
         """Tell the other processes, before the lock is given back."""
         try:
             await settled(asyncio.to_thread(self._spools.fail, name, type(failure).__name__, failure.retry_after))
-        except OSError:  # a full disk: they will find neither bytes nor a pilot
-            log.exception("failure could not be published", failure=type(failure).__name__)
+        except OSError as error:  # a full disk: they will find neither bytes nor a pilot
+            log.error("failure could not be published", failure=type(failure).__name__, error=error.strerror)  # noqa: TRY400 no bug of ours
 
     def _reserve(self, flight: Flight, size: int | None) -> None:
         """Give a flight a mirror in memory if its medium is small enough and the budget allows it."""
