@@ -1,8 +1,10 @@
 """Builds the ASGI application: routes, middleware, errors and lifespan."""
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import structlog
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,18 +15,20 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import logs
-from gateway.errors import TABLE, MethodNotAllowed, NotFound, Row, problem, problem_response
+from gateway.errors import TABLE, MethodNotAllowed, NotFound, Row, problem, problem_response, row_of
 from gateway.metrics import Metrics
 from gateway.middleware import CrossOrigin, Observed
 from gateway.openapi import openapi
 from gateway.routing import Resource
 from gateway.services import Services, open_services
 from gateway.settings import Settings
+from storage.errors import MediaError
 
 EXPOSED = (
     *("Content-Range", "Accept-Ranges", "ETag", "Content-Length"),
     *("X-Media-Source", "X-Media-Variant", "X-Request-ID", "Retry-After"),
 )
+log = structlog.get_logger()
 Extra = Callable[[Services], AbstractAsyncContextManager[list[BaseRoute]]]
 
 
@@ -51,7 +55,6 @@ def create_app(settings: Settings | None = None, *, extra: Extra | None = None) 
                 async with extra(services) as more:
                     app.router.routes.extend(more)
                     yield
-            services.operations.stopping = True
 
     handlers = {**dict.fromkeys(TABLE, _failed), HTTPException: _refused}
     app = Starlette(
@@ -115,6 +118,9 @@ def _cors(settings: Settings) -> list[Middleware]:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
+    if isinstance(error, MediaError):
+        level = logging.WARNING if row_of(error).status >= 500 else logging.INFO  # noqa: PLR2004 server errors
+        log.log(level, "media error", error=type(error).__name__, detail=str(error))
     return problem(error, _request_id(request))
 
 

@@ -122,7 +122,7 @@ class Metrics:
         """Count an attempt of a job."""
         self.jobs.labels(kind, outcome).observe(seconds)
 
-    def breaker_states(self, states: Mapping[str, bool]) -> None:
-        """Show which accounts' breakers are open."""
-        for workspace_id, is_open in states.items():
-            self.breakers.labels(workspace_id).set(is_open)
+    def breaker_states(self, states: Mapping[str, str]) -> None:
+        """Show which accounts' breakers are ``open``."""
+        for workspace_id, state in states.items():
+            self.breakers.labels(workspace_id).set(state == "open")

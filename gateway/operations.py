@@ -36,7 +36,7 @@ class Operations:
         self,
         *,
         probes: Mapping[str, Probe],
-        breakers: Callable[[], Mapping[str, bool]],
+        breakers: Callable[[], Mapping[str, str]],
         records: Records,
         queue: Queue,
         cache: BodyCache,
@@ -47,14 +47,13 @@ class Operations:
 
         Args:
             probes: By dependency; each proves that it answers, or raises a `MediaError`.
-            breakers: Which accounts' breakers are open.
+            breakers: The state of every account's breaker.
             records: For the state of the media.
             queue: For its backlog.
             cache: For its size.
             metrics: Of this process.
             registry: Where they are registered.
         """
-        self.stopping = False
         self._probes = probes
         self._breakers = breakers
         self._records = records
@@ -71,14 +70,13 @@ class Operations:
         """Ask every dependency, and say a word for each.
 
         Raises:
-            NotReady: One is missing, or the process is stopping.
+            NotReady: One is missing.
         """
         words = dict(zip(self._probes, await asyncio.gather(*map(_word, self._probes.values())), strict=True))
-        ready = not self.stopping and all(word == "ok" for word in words.values())
-        words["provider"] = "breaker open" if any(self._breakers().values()) else "ok"
+        ready = all(word == "ok" for word in words.values())
+        words["provider"] = "breaker open" if "open" in self._breakers().values() else "ok"
         if not ready:
-            detail = "The gateway is stopping." if self.stopping else "A dependency is missing."
-            raise NotReady(detail, members={"checks": words})
+            raise NotReady("A dependency is missing.", members={"checks": words})
         return json_response({"status": "ready", "checks": words})
 
     async def metrics(self, _request: Request) -> Response:

@@ -258,7 +258,7 @@ def _operations(foundation: Foundation, bodies: BodyCache) -> Operations:
             "queue": foundation.queue.check,
             "storage": foundation.store.check,
         },
-        breakers=lambda: {name: state == "open" for name, state in foundation.origin.states().items()},
+        breakers=foundation.origin.states,
         records=foundation.records,
         queue=foundation.queue,
         cache=bodies,

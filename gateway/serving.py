@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 import structlog
 import uvicorn
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, multiprocess, start_http_server
 
 from gateway import logs
 from gateway.metrics import Metrics
@@ -87,6 +87,7 @@ async def work(settings: Settings, *, concurrency: int, metrics_port: int | None
             liveness=Liveness(base.engine),
             sweep_store=base.sweep_store,
             upkeep=Upkeep(ingest=settings.ingest.ingest != "off"),
+            on_beat=lambda: metrics.breaker_states(base.origin.states()),
         )
         running = worker.running(
             lambda: Workflows(tasks, loop, delays=settings.ingest.retry_delays, observer=metrics),
@@ -173,6 +174,8 @@ class _Companion:
             if self._stopping.is_set():
                 self._process.terminate()
             status = self._process.wait()
+            if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+                multiprocess.mark_process_dead(self._process.pid)  # type: ignore[no-untyped-call] # has no types
             if not self._stopping.wait(RESTART_PAUSE):
                 log.error("worker died and is started again", status=status)
 

@@ -60,8 +60,14 @@ class Worker:
         liveness: Liveness,
         sweep_store: Callable[[timedelta], Awaitable[int]],
         upkeep: Upkeep,
+        on_beat: Callable[[], None],
     ) -> None:
-        """Take the collaborators; ``sweep_store`` deletes what was left unfinished in the store for so long."""
+        """Take the collaborators.
+
+        ``sweep_store`` deletes what was left unfinished in the store for so long; ``on_beat`` is called with every
+        heartbeat, for what is to be seen of this process from outside.
+        """
+        self._on_beat = on_beat
         self.executor_id = uuid4().hex
         self._queue_url = queue_url
         self._queue = queue
@@ -118,6 +124,7 @@ class Worker:
         await asyncio.to_thread(lambda: DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=int(grace)))
 
     async def _beat(self) -> None:
+        self._on_beat()
         await self._liveness.beat(self.executor_id, _host(), os.getpid())
 
     async def _recover(self) -> None:

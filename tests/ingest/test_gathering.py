@@ -107,7 +107,7 @@ async def test_a_writer_beyond_the_bound_is_sent_away_at_once() -> None:
     table.open.clear()
     gathering = Gathering(table.write)
     crowd = [asyncio.create_task(gathering.add([message(str(number))])) for number in range(MAX_WAITING + 1)]
-    await until(lambda: crowd[-1].done())
+    await until(crowd[-1].done)
     with pytest.raises(RecordsUnavailable):
         crowd.pop().result()
     table.open.set()
