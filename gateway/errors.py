@@ -147,11 +147,9 @@ def row_of(error: Exception) -> Row:
 def problem(error: Exception, request_id: str) -> Response:
     """Return the answer for an error: nothing of it but its class, and what its message was written for."""
     row = row_of(error)
-    known = isinstance(error, GatewayError | MediaError)
-    detail = str(error) if known else "Something went wrong on our side."
     code = row.type or (error.code if isinstance(error, GatewayError | MediaError) else "internal-error")
     members = error.members if isinstance(error, GatewayError) else {}
-    return problem_response(row, code, detail, request_id, headers=_headers(error, row), members=members)
+    return problem_response(row, code, _detail(error), request_id, headers=_headers(error, row), members=members)
 
 
 def problem_response(
@@ -174,6 +172,12 @@ def problem_response(
     }
     fields = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})}
     return Response(json.dumps(body), row.status, fields, "application/problem+json")
+
+
+def _detail(error: Exception) -> str:
+    if isinstance(error, storage_errors.OriginError):
+        return str(type(error)())  # what the provider has said or named is for the log alone
+    return str(error) if isinstance(error, GatewayError | MediaError) else "Something went wrong on our side."
 
 
 def _headers(error: Exception, row: Row) -> dict[str, str]:
