@@ -91,10 +91,10 @@ class Scene:
         answer = await self.client.put(message.path, json={"ingest": False} | registration)
         assert answer.status_code in {200, 201}, answer.text
 
-    async def store(self, message: Message) -> Message:
-        """Ingest a message, as a worker does."""
+    async def store(self, message: Message, **variables: str) -> Message:
+        """Ingest a message, as a worker with those variables does."""
         registry = CollectorRegistry()
-        settings = settings_for(self.gateway.path, **self.variables)
+        settings = settings_for(self.gateway.path, **(self.variables | variables))
         async with open_foundation(settings, Metrics(registry), registry) as base:
             tasks = Tasks(
                 records=base.records,
