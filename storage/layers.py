@@ -180,6 +180,8 @@ class ProviderLayer:
         )
         async with joined as flight:
             state = await flight.declared(self._deadlines.provider_first_byte)
+            if state.size == 0:  # there is no last byte to be held back
+                await flight.landed(self._deadlines.provider_first_byte)
 
             def read(byte_range: ByteRange | None) -> AsyncIterator[bytes]:
                 start, stop = (byte_range.start, byte_range.stop) if byte_range else (0, state.size)
