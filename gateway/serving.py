@@ -39,7 +39,7 @@ async def migrate(settings: Settings) -> None:
     settings.storage.path.mkdir(parents=True, exist_ok=True)
     engine = open_engine(settings.storage.records_url)
     try:
-        async with writing(engine) as connection:
+        async with writing(engine, deadline=None) as connection:
             await connection.run_sync(upgrade)
     finally:
         await engine.dispose()

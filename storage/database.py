@@ -15,6 +15,7 @@ from storage.errors import RecordsError, RecordsUnavailable
 BUSY_TIMEOUT = 10.0  # seconds
 POOL_TIMEOUT = 5.0  # seconds
 CONNECT_TIMEOUT = 5  # seconds, PostgreSQL
+TRANSACTION_DEADLINE = 25.0  # seconds, waiting for a connection and for locks included; a server may hang, not answer
 POOL_SIZE = 10
 
 
@@ -79,18 +80,26 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     Raises:
         RecordsUnavailable: The database is locked, gone, or has no connection to spare.
     """
-    async with _translated(), engine.connect() as connection:
+    async with _translated(), asyncio.timeout(TRANSACTION_DEADLINE), engine.connect() as connection:
         yield connection
 
 
 @asynccontextmanager
-async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def writing(
+    engine: AsyncEngine, *, deadline: float | None = TRANSACTION_DEADLINE
+) -> AsyncIterator[AsyncConnection]:
     """Open a transaction that may write; committed on leaving without an error.
+
+    ``deadline`` is in seconds; None waits for as long as it takes, as a migration must.
 
     Raises:
         RecordsUnavailable: As in `reading`; nothing was written.
     """
-    async with _translated(), engine.execution_options(writes=True).begin() as connection:
+    async with (
+        _translated(),
+        asyncio.timeout(deadline),
+        engine.execution_options(writes=True).begin() as connection,
+    ):
         yield connection
 
 
