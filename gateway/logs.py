@@ -9,6 +9,8 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
+from ingest.workflows import DeadLetter
+
 # Only what is certainly a secret by its place: bearer tokens, the signature of our URLs, the hash of Meta's.
 _SECRETS = re.compile(
     r"((?:bearer|basic)\s+|(?:sig|signature|hash|access_token|x-amz-signature|x-amz-credential|x-amz-security-token"
@@ -53,6 +55,7 @@ def configure(level: str) -> None:
     logging.getLogger("uvicorn.error").addFilter(_not_deliberate)
     dbos = logging.getLogger("dbos")
     dbos.setLevel(logging.WARNING)
+    dbos.addFilter(_not_a_dead_letter)
     dbos.addHandler(logging.NullHandler())  # without any, DBOS adds a console of its own
 
 
@@ -62,6 +65,11 @@ def _not_deliberate(record: logging.LogRecord) -> bool:
     ASGI has no other way to abort a response; why it was aborted is in our own log.
     """
     return record.msg != "ASGI callable returned without completing response."
+
+
+def _not_a_dead_letter(record: logging.LogRecord) -> bool:
+    """Keep out the trace of a job that we have given up by an exception: a line of ours says which one, and why."""
+    return record.exc_info is None or record.exc_info[0] is not DeadLetter
 
 
 def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -82,6 +82,7 @@ class Workflows:
         """Enqueue the next attempt, or give up."""
         if delay is None:
             self._ended(job, "dead")
+            log.error("job is dead", kind=job.kind, subject=job.subject, attempts=job.number + 1, code=failure.code)
             raise DeadLetter(f"{failure.code}: {failure.detail}")
         queue = HIGH if job.kind == INGEST else LOW
         options = EnqueueOptions(workflow_name=job.kind, queue_name=queue, priority=PRIORITY, delay_seconds=delay)

@@ -47,6 +47,14 @@ class Stage:
         (await self.api.put(f"/media/messages/{message_id}", json=registration)).raise_for_status()
         return Medium(facts["id"], message_id, facts["sha256"], size)
 
+    async def media_object(self) -> dict[str, Any]:
+        """Return what a webhook says of a small medium that the simulator has."""
+        order = {"size": 20_000, "mime_type": "image/jpeg"}
+        answer = await self.simulator.post("/_simulator/media", json=order)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()["media_object"]
+        return found
+
     async def stored(self, message_ids: list[str]) -> None:
         """Wait until every message is stored."""
         for message_id in message_ids:

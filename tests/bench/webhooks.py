@@ -33,7 +33,7 @@ async def measure(folder: Path) -> dict[str, Any]:
 
 
 async def _run(running: Stage, rate: int) -> dict[str, Any]:
-    bodies = await asyncio.to_thread(_bodies, rate * SECONDS)
+    bodies = await asyncio.to_thread(_bodies, rate * SECONDS, await running.media_object())
     posters: asyncio.Queue[Poster] = asyncio.Queue()
     for _ in range(POSTERS):
         posters.put_nowait(Poster(f"{running.url}/webhooks/whatsapp"))
@@ -73,11 +73,12 @@ async def _recorded(running: Stage) -> int:
     return int(sum(map(float, counts)))
 
 
-def _bodies(count: int) -> list[tuple[bytes, str]]:
-    simulator = Simulator()
-    medium = simulator.add(b"\xff\xd8\xff\xe0" + bytes(60), "image/jpeg")
+def _bodies(count: int, media_object: dict[str, Any]) -> list[tuple[bytes, str]]:
+    """Return signed webhooks of as many messages, all about one medium that the simulator has."""
+    webhooks = Simulator().webhooks
     bodies = []
     for _ in range(count):
-        body = json.dumps(simulator.webhooks.media_payload(medium)).encode()
+        message = {**webhooks.text(), "type": "image", "image": media_object}
+        body = json.dumps(webhooks.payload(message)).encode()
         bodies.append((body, sign(body, APP_SECRET)))
     return bodies
