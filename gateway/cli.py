@@ -55,6 +55,7 @@ def serve(
 
         settings = _settings(with_provider=True)
         serving.exit_on_sigterm()
+        serving.listen(host, port).close()  # uvicorn would find out only when everything else runs
         asyncio.run(serving.migrate(settings))
         if worker if worker is not None else settings.queue_url.startswith("sqlite"):
             stack.enter_context(serving.worker_beside(grace=settings.gateway.graceful_timeout))

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from gateway import logs
 from gateway.metrics import Metrics
 from gateway.protocol import LeanProtocol
 from gateway.services import open_foundation
-from gateway.settings import Settings
+from gateway.settings import ConfigurationError, Settings
 from ingest import queue
 from ingest.tasks import Tasks
 from ingest.worker import Upkeep, Worker
@@ -35,8 +36,16 @@ log = structlog.get_logger()
 
 
 async def migrate(settings: Settings) -> None:
-    """Bring records and queue to the newest schema; safe to run from many processes at once."""
-    settings.storage.path.mkdir(parents=True, exist_ok=True)
+    """Bring records and queue to the newest schema; safe to run from many processes at once.
+
+    Raises:
+        ConfigurationError: There can be no such folder.
+        RecordsError: The database does not answer.
+    """
+    try:
+        settings.storage.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"MEDIA_STORAGE_PATH: {error.strerror}") from None
     engine = open_engine(settings.storage.records_url)
     try:
         async with writing(engine, deadline=None) as connection:
@@ -44,6 +53,14 @@ async def migrate(settings: Settings) -> None:
     finally:
         await engine.dispose()
     await asyncio.to_thread(queue.migrate, settings.queue_url)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; raises ConfigurationError where there can be none."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
 
 
 def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:

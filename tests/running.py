@@ -99,14 +99,14 @@ def process(*arguments: str, env: dict[str, str], **options: Any) -> Iterator[su
             child.wait()
 
 
-async def command(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+async def command(*arguments: str, env: dict[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run ``media-gateway`` with those arguments to its end, and return what it said."""
 
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603 our own program
             [sys.executable, "-m", "gateway.cli", *arguments],
             env=env,
-            cwd=env["MEDIA_STORAGE_PATH"],
+            cwd=cwd or env["MEDIA_STORAGE_PATH"],
             capture_output=True,
             text=True,
             timeout=PATIENCE,

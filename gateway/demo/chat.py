@@ -21,7 +21,7 @@ from gateway.app import create_app
 from gateway.bodies import json_response, read_json, timestamp
 from gateway.demo.samples import Sample, build_samples
 from gateway.services import Services
-from gateway.serving import migrate, worker_beside
+from gateway.serving import listen, migrate, worker_beside
 from gateway.settings import Settings
 from ingest.simulator import Simulator, WebhookSender, serve
 from storage.record import Status
@@ -103,7 +103,7 @@ async def run_demo(folder: Path, *, port: int) -> None:
     samples = await asyncio.to_thread(_build, folder / "samples")
     token = secrets.token_urlsafe()
     simulator = Simulator(access_token=token)
-    with socket.create_server(("127.0.0.1", port)) as listening:
+    with listen("127.0.0.1", port) as listening:
         base = f"http://127.0.0.1:{listening.getsockname()[1]}"
         async with serve(simulator) as endpoints:
             os.environ.update(_environment(folder, base, endpoints, token))
