@@ -12,7 +12,7 @@
     ├── PreconditionFailed      RFC 9110 §13
     ├── RangeNotSatisfiable     RFC 9110 §14.2
     ├── ContentTooLarge         the request's body is too large
-    └── NotReady                a dependency is missing, or the process is stopping
+    └── NotReady                a dependency is missing
 """
 
 import json

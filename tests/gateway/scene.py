@@ -37,8 +37,9 @@ class Message:
 
     @property
     def path(self) -> str:
-        """Where it is served."""
-        return f"/media/messages/{quote(self.id, safe='')}"
+        """Where it is served; dots alone would be steps to a client."""
+        segment = quote(self.id, safe="")
+        return f"/media/messages/{segment if segment.strip('.') else segment.replace('.', '%2E')}"
 
     @property
     def body(self) -> bytes:
@@ -57,6 +58,8 @@ class Scene:
 
     gateway: Gateway
     provider: Provider
+    nobody: httpx.AsyncClient
+    """A client without any credential."""
     variables: dict[str, str]
 
     @property
@@ -121,7 +124,7 @@ def scenes(start_gateway: Callable[..., AbstractAsyncContextManager[Gateway]], p
     @asynccontextmanager
     async def open_scene(**variables: str) -> AsyncIterator[Scene]:
         variables = provider.variables | variables
-        async with start_gateway(**variables) as gateway:
-            yield Scene(gateway, provider, variables)
+        async with start_gateway(**variables) as gateway, httpx.AsyncClient(base_url=gateway.url, timeout=30) as nobody:
+            yield Scene(gateway, provider, nobody, variables)
 
     return open_scene

@@ -76,8 +76,7 @@ async def test_any_origin_may_be_allowed(open_scene: OpenScene) -> None:
 
 
 async def test_options_names_the_methods_of_a_medium(scene: Scene) -> None:
-    async with httpx.AsyncClient(base_url=scene.gateway.url) as nobody:
-        response = await nobody.options("/media/messages/any")
+    response = await scene.nobody.options("/media/messages/any")
     assert response.status_code == 204
     assert response.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PUT"
     assert response.content == b""
@@ -91,5 +90,4 @@ def exposed(response: httpx.Response) -> set[str]:
 async def preflight(scene: Scene, origin: str, header: str) -> httpx.Response:
     """Ask as a browser does before a request that is not simple."""
     asked = {"Origin": origin, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": header}
-    async with httpx.AsyncClient(base_url=scene.gateway.url) as nobody:
-        return await nobody.options("/media/messages/any", headers=asked)
+    return await scene.nobody.options("/media/messages/any", headers=asked)

@@ -42,8 +42,7 @@ def graph(code: GraphCode) -> Situation:
 
 
 async def nobody_asks(scene: Scene) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=scene.gateway.url) as nobody:
-        return await nobody.get((await scene.message()).path)
+    return await scene.nobody.get((await scene.message()).path)
 
 
 async def a_wrong_key(scene: Scene) -> httpx.Response:
@@ -52,8 +51,7 @@ async def a_wrong_key(scene: Scene) -> httpx.Response:
 
 async def a_forged_signature(scene: Scene) -> httpx.Response:
     message = await scene.message()
-    async with httpx.AsyncClient(base_url=scene.gateway.url) as nobody:
-        return await nobody.get(f"{message.path}?exp=99999999999&kid=k1&sig={'A' * 43}")
+    return await scene.nobody.get(f"{message.path}?exp=99999999999&kid=k1&sig={'A' * 43}")
 
 
 async def an_unknown_message(scene: Scene) -> httpx.Response:
@@ -277,9 +275,7 @@ async def test_a_head_has_the_status_and_the_headers_of_the_get_and_no_body(
     scene: Scene, situation: Situation, status: int
 ) -> None:
     get = await situation(scene)
-    credential = {} if status == 401 else {"X-API-Key": scene.client.headers["X-API-Key"]}
-    async with httpx.AsyncClient(headers=credential) as client:
-        head = await client.head(get.url)
+    head = await (scene.nobody if status == 401 else scene.client).head(get.url)
     assert head.status_code == get.status_code == status
     assert head.content == b""
     varying = {"date", "x-request-id", "content-length"}
