@@ -29,6 +29,8 @@ from storage.record import Status
 PAGE = Path(__file__).parent
 ASSETS = {"page.css": "text/css", "page.js": "text/javascript", "chat-media.js": "text/javascript"}
 GRACE = 5.0  # seconds
+FOREIGN = ("MEDIA_", "WHATSAPP_", "AWS_", "R2_")
+KEPT = ("MEDIA_API_KEYS", "MEDIA_LOG_LEVEL")
 
 
 class Switch(BaseModel):
@@ -100,6 +102,7 @@ def _asset(name: str, media_type: str) -> Callable[[Request], Response]:
 
 async def run_demo(folder: Path, *, port: int) -> None:
     """Run everything below ``folder`` until told to stop; print the page's URL once it can be opened."""
+    _leave_the_environment(folder)
     samples = await asyncio.to_thread(_build, folder / "samples")
     token = secrets.token_urlsafe()
     simulator = Simulator(access_token=token)
@@ -107,11 +110,17 @@ async def run_demo(folder: Path, *, port: int) -> None:
         base = f"http://127.0.0.1:{listening.getsockname()[1]}"
         async with serve(simulator) as endpoints:
             os.environ.update(_environment(folder, base, endpoints, token))
-            os.environ.setdefault("MEDIA_STORAGE_BACKEND", "local")
             settings = Settings.load()
             await migrate(settings)
             with worker_beside("--concurrency", "4", grace=GRACE):
                 await _serve(settings, simulator, samples, listening, base)
+
+
+def _leave_the_environment(folder: Path) -> None:
+    """Forget how another gateway is configured here: the demo must never write to its database or bucket."""
+    for name in [name for name in os.environ if name.startswith(FOREIGN) and name not in KEPT]:
+        del os.environ[name]
+    os.chdir(folder)  # away from its .env
 
 
 def _build(folder: Path) -> list[Sample]:
