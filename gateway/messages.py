@@ -216,7 +216,4 @@ class Messages:
 
 
 def _base(request: Request) -> str:
-    try:
-        return f"{request.url.scheme}://{request.url.netloc}"
-    except ValueError:
-        raise BadRequest("The Host header is malformed.") from None
+    return f"{request.url.scheme}://{request.url.netloc}"
