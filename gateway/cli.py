@@ -54,7 +54,7 @@ def serve(
         from gateway import serving
 
         settings = _settings(with_provider=True)
-        serving.exit_on_sigterm()
+        serving.exit_on_signals()
         serving.listen(host, port).close()  # uvicorn would find out only when everything else runs
         asyncio.run(serving.migrate(settings))
         if worker if worker is not None else settings.queue_url.startswith("sqlite"):
@@ -87,9 +87,9 @@ def demo(port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any f
         _share_metrics(stack)
         folder = stack.enter_context(TemporaryDirectory(prefix="media-gateway-demo-"))
         from gateway.demo.chat import run_demo
-        from gateway.serving import exit_on_sigterm
+        from gateway.serving import exit_on_signals
 
-        exit_on_sigterm()
+        exit_on_signals()
         asyncio.run(run_demo(Path(folder), port=port))
 
 

@@ -135,9 +135,10 @@ def _stop_event(*, watch_stdin: bool) -> asyncio.Event:
     return stop
 
 
-def exit_on_sigterm() -> None:
-    """Let SIGTERM unwind the stack: uvicorn sends itself the signal again once it has stopped in order."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+def exit_on_signals() -> None:
+    """Let SIGTERM and Ctrl-C unwind the stack: uvicorn sends itself the signal again once it has stopped in order."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
 
 
 def end_with_parent() -> None:

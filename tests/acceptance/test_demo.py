@@ -37,6 +37,8 @@ class Demo:
     process: subprocess.Popen[bytes]
     said: Path
     """What it has written to standard output."""
+    logged: Path
+    """What it has written to standard error."""
     page: Page
     complaints: list[str]
     """What the browser's console says went wrong."""
@@ -47,8 +49,12 @@ async def demo(tmp_path: Path) -> AsyncIterator[Demo]:
     (tmp_path / ".env").write_text(f"MEDIA_DATABASE_URL={NOWHERE}\n")
     (tmp_path / "tmp").mkdir()
     env = environment(tmp_path, TMPDIR=str(tmp_path / "tmp"), MEDIA_STORAGE_BACKEND="s3", AWS_S3_BUCKET="production")
-    said = tmp_path / "stdout"
-    with said.open("wb") as stdout, process("demo", env=env, stdout=stdout) as child:
+    said, logged = tmp_path / "stdout", tmp_path / "stderr"
+    with (
+        said.open("wb") as stdout,
+        logged.open("wb") as stderr,
+        process("demo", env=env, stdout=stdout, stderr=stderr) as child,
+    ):
         await until(said.read_text)
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=_chromium(), args=FLAGS)
@@ -56,7 +62,7 @@ async def demo(tmp_path: Path) -> AsyncIterator[Demo]:
             complaints: list[str] = []
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-            yield Demo(child, said, page, complaints)
+            yield Demo(child, said, logged, page, complaints)
             await browser.close()
 
 
@@ -86,11 +92,13 @@ async def test_the_whole_chat(demo: Demo, tmp_path: Path) -> None:
     assert demo.complaints == []
 
 
-async def test_it_leaves_nothing_behind(demo: Demo, tmp_path: Path) -> None:
-    demo.process.send_signal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+async def test_it_leaves_nothing_behind(demo: Demo, tmp_path: Path, number: signal.Signals) -> None:
+    demo.process.send_signal(number)
 
     assert await asyncio.to_thread(demo.process.wait, 20) == 0
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/demo\n", demo.said.read_text())
+    assert demo.logged.read_text() == ""
     assert [path.name for path in (tmp_path / "tmp").iterdir() if path.name.startswith("media-gateway")] == []
 
 
