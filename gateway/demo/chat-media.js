@@ -221,7 +221,6 @@ async function buildDocument(url, message) {
   const card = fromTemplate("media-document");
   card.querySelector("text").textContent = (message.filename?.split(".").pop() ?? "file").slice(0, 4).toUpperCase();
   card.querySelector(".filename").textContent = message.filename ?? "File";
-  card.querySelector(".open").href = url;
   const download = card.querySelector(".download");
   download.href = ownUrl(message.download_url);
   download.download = message.filename ?? "";
