@@ -17,7 +17,7 @@ _SECRETS = re.compile(
     r"|hub\.verify_token)=)[^\s&\"']+",
     re.IGNORECASE,
 )
-_URL_PASSWORD = re.compile(r"(://[^:/\s@]*:)[^@/\s]+@")
+_URL_PASSWORD = re.compile(r"(://[^:/\s@]*:)[^/\s]+@")
 
 
 def configure(level: str) -> None:
