@@ -62,7 +62,7 @@ class MediaReader:
 
     async def _serve(self, asked: Asked, record: MediaRecord, began: float, receive: Receive, send: Send) -> None:
         if asked.method == "HEAD" or self._retrieval.readable(record) is not None:
-            known = self._retrieval.describe(record)
+            known = await self._retrieval.describe(record)
             if not known.verified and record.status is Status.FAILED and record.error == EXPIRED:
                 raise OriginGone
             decision = decide(asked, known)

@@ -18,7 +18,7 @@ from storage.flight import Flight
 from storage.follower import board, conclude, failure_of, follow
 from storage.origin import Origin
 from storage.pilot import Order, download
-from storage.spool import Spools
+from storage.spool import Spools, SpoolState
 from storage.threads import settled
 
 FOLLOW_INTERVAL = 0.02  # seconds between two looks at another process's spool
@@ -105,6 +105,14 @@ class Flights:
             yield
         finally:
             self._spools.unlock(name)
+
+    async def known(self, name: str) -> SpoolState | None:
+        """Return what is known of a medium that has been fetched or is on its way; None: nothing."""
+        flight = self._flights.get(name)
+        if flight is not None and flight.failure is None and flight.state is not None:
+            return flight.state
+        state = await asyncio.to_thread(self._spools.state, name)
+        return state if state is not None and state.phase != "failed" else None
 
     async def discard(self, name: str) -> None:
         """Delete a spool that is not needed any more; those who read it read on."""

@@ -160,6 +160,11 @@ class ProviderLayer:
         self._stored_since = stored_since
         self._landed = landed
 
+    async def describe(self, record: MediaRecord) -> Representation | None:
+        """Return what is known of a medium that is on its way or has arrived; None: nobody has asked for it yet."""
+        state = await self._flights.known(record.spool)
+        return Representation.of_flight(record, state) if state is not None else None
+
     @asynccontextmanager
     async def open(self, record: MediaRecord) -> AsyncIterator[Opened]:
         """Join the flight of the record's medium.

@@ -71,10 +71,19 @@ class Retrieval:
         """Return the record's object if the configured store can read it."""
         return self._storage.readable(record)
 
-    def describe(self, record: MediaRecord) -> Representation:
+    async def describe(self, record: MediaRecord) -> Representation:
         """Return what is known of a record's medium without touching a store or the provider."""
         stored = self.readable(record)
-        return Representation.of_record(record) if stored is None else self._storage.describe(record, stored)
+        if stored is not None:
+            return self._storage.describe(record, stored)
+        flying = await self._provider.describe(record)
+        if flying is not None:
+            return flying
+        # Only now: a spool is dropped after its medium has been recorded as stored.
+        now = await self._reload(record.message_id)
+        if now is None or (stored := self.readable(now)) is None:
+            return Representation.of_record(record)
+        return self._storage.describe(now, stored)
 
     @asynccontextmanager
     async def open(self, record: MediaRecord, want: Want) -> AsyncIterator[Opened]:

@@ -178,7 +178,7 @@ async def test_a_medium_is_the_same_from_every_layer(fresh: Reading) -> None:
     assert from_provider == (replace(expected, source=Source.PROVIDER, verified=False), SMALL)
     assert from_storage == (replace(expected, source=Source.STORAGE), SMALL)
     assert from_cache == (expected, SMALL)
-    assert fresh.retrieval.describe(a_record(stored)) == expected
+    assert await fresh.retrieval.describe(a_record(stored)) == expected
 
 
 @SIZES
@@ -207,12 +207,31 @@ async def test_ranges_are_slices_at_every_layer(
             assert reading.store.calls["open"] == 2 * len(ranges)
 
 
-async def test_a_description_touches_nothing(reading: Reading) -> None:
-    assert reading.retrieval.describe(reading.record).source is Source.STORAGE
-    unknown = reading.retrieval.describe(replace(a_record(), declared_size=7))
+async def test_a_description_does_not_touch_the_store(reading: Reading) -> None:
+    stored = await reading.retrieval.describe(reading.record)
+
+    assert (stored.source, stored.verified) == (Source.STORAGE, True)
+    assert (reading.store.calls["open"], reading.origin.opened) == (0, 0)
+
+
+async def test_a_description_does_not_touch_the_provider(fresh: Reading) -> None:
+    unknown = await fresh.retrieval.describe(replace(a_record(), declared_size=7))
 
     assert (unknown.size, unknown.content_type, unknown.verified) == (7, "image/jpeg", False)
-    assert (reading.store.calls["open"], reading.origin.opened) == (0, 0)
+    assert (fresh.store.calls["open"], fresh.origin.opened) == (0, 0)
+
+
+async def test_what_has_arrived_is_described_by_its_bytes(fresh: Reading) -> None:
+    await fresh.get()
+    arrived = await fresh.retrieval.describe(replace(a_record(), declared_type="image/png"))
+
+    assert (arrived.size, arrived.sha256, arrived.content_type) == (len(SMALL), sha256(SMALL), "image/jpeg")
+    assert (arrived.source, arrived.verified) == (Source.PROVIDER, True)
+
+
+async def test_what_was_stored_since_is_described_as_stored(reading: Reading) -> None:
+    outdated = a_record()
+    assert (await reading.retrieval.describe(outdated)).source is Source.STORAGE
 
 
 async def test_a_crowd_reads_a_small_object_once(tmp_path: Path) -> None:
