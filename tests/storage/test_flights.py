@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -15,21 +14,15 @@ from storage.errors import (
     OriginFailed,
     OriginGone,
     OriginLied,
-    OriginTimeout,
-    RecordsUnavailable,
-    StoreUnavailable,
 )
 from storage.flight import Flight
-from storage.flights import MIRROR_LIMIT, Flights, StoredMeanwhile
-from storage.pilot import Order
+from storage.flights import MIRROR_LIMIT, Flights
 from storage.spool import SpoolState
-from storage.store import CHUNK_SIZE
 from tests.running import until
 from tests.storage.flying import (
     NAME,
     ORDER,
     PATIENCE,
-    REF,
     Node,
     ScriptedOrigin,
     collect,
@@ -38,8 +31,6 @@ from tests.storage.flying import (
     open_node,
     received,
     sha256,
-    skip,
-    turns,
 )
 
 BODY = jpeg(300_000)
@@ -66,10 +57,6 @@ class Landings:
     async def __call__(self, flight: Flight) -> None:
         assert flight.verified
         self.count += 1
-
-
-async def stored_already() -> bool:
-    return True
 
 
 # One download -------------------------------------------------------------------------------------------------------
@@ -219,88 +206,3 @@ async def test_too_many_flights_are_refused_and_joining_is_not(tmp_path: Path, o
         origin.release()
         assert [await first, await second] == [BODY, BODY]
         assert await node.read(name=sha256(b"another")) == BODY
-
-
-# What happens under the lock ----------------------------------------------------------------------------------------
-
-
-async def test_what_was_stored_meanwhile_is_not_fetched(node: Node) -> None:
-    with pytest.raises(StoredMeanwhile):
-        async with node.flights.join(NAME, ORDER, recheck=stored_already) as flight:
-            await flight.declared(PATIENCE)
-
-    assert node.origin.opened == 0
-    assert await node.read() == BODY
-
-
-async def test_without_the_database_nothing_is_fetched(node: Node) -> None:
-    async def down() -> bool:
-        raise RecordsUnavailable
-
-    with pytest.raises(RecordsUnavailable):
-        async with node.flights.join(NAME, ORDER, recheck=down) as flight:
-            await flight.declared(PATIENCE)
-
-    assert node.origin.opened == 0
-    assert await node.read() == BODY
-
-
-@pytest.mark.parametrize("phase", ["flying", "failed"])
-async def test_what_a_dead_process_left_does_not_block_the_next_try(node: Node, phase: str) -> None:
-    node.spools.data(NAME).write_bytes(b"half of it")
-    node.spools.write_state(NAME, SpoolState(phase=phase, size=9, error="OriginGone"))  # type: ignore[arg-type] # a phase
-
-    assert await node.read() == BODY
-
-
-async def test_while_a_spool_is_held_nobody_flies_it(node: Node) -> None:
-    async with node.flights.hold(NAME, seconds=5):
-        reading = asyncio.create_task(node.read())
-        with pytest.raises(StoreUnavailable):
-            async with node.flights.hold(NAME, seconds=0.01):
-                pass
-        assert node.origin.opened == 0
-
-    assert await reading == BODY
-
-
-async def test_who_waits_for_a_hold_may_leave(node: Node) -> None:
-    async def hold() -> None:
-        async with node.flights.hold(NAME, seconds=PATIENCE):
-            pytest.fail("it was held")
-
-    assert node.spools.try_lock(NAME)
-    waiting = asyncio.create_task(hold())
-    await turns()
-    waiting.cancel()
-    await asyncio.wait([waiting])
-    node.spools.unlock(NAME)
-
-    async with node.flights.hold(NAME, seconds=5):
-        pass
-
-
-async def test_patience_with_another_process_ends(node: Node) -> None:
-    assert node.spools.try_lock(NAME)  # as seen from here: somebody who hangs
-    order = Order(ref=REF, deadline=300)
-    async with node.flights.join(NAME, order, recheck=never) as flight:
-        await until(lambda: flight.followed)
-        skip(301)
-        with pytest.raises(OriginTimeout):
-            await flight.landed(PATIENCE)
-    node.spools.unlock(NAME)
-
-    assert await node.read() == BODY
-
-
-async def test_a_sweep_leaves_what_flies(node: Node) -> None:
-    node.origin.hold(CHUNK_SIZE)
-    reading = asyncio.create_task(node.read())
-    await node.origin.waiting.reaches(CHUNK_SIZE)
-
-    assert await node.flights.sweep(older_than=timedelta(), max_bytes=0) == 0
-    node.origin.release()
-
-    assert await reading == BODY
-    assert await node.flights.sweep(older_than=timedelta(), max_bytes=0) == 1
-    assert node.files() == set()
