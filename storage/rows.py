@@ -135,7 +135,8 @@ def _change(known: MediaRecord, new: NewMessage, row: dict[str, Any]) -> dict[st
     if not revived and not moved:
         return given if any(getattr(new, name) != getattr(known, name) for name in given) else {}
     replaced = {name: row[name] for name in (_REGISTERED if revived else _OF_THE_MEDIUM)}
-    fresh = {name: row[name] for name in ("status", "error", "attempts", "expires_at")}
+    # The time too: it is when what is served was last modified, and no cache may mix two media.
+    fresh = {name: row[name] for name in ("status", "error", "attempts", "expires_at", "created_at")}
     return given | replaced | fresh | dict.fromkeys(("deleted_at", *_OF_THE_STORAGE))
 
 

@@ -214,6 +214,16 @@ async def test_a_deleted_message_is_registered_anew(records: Records) -> None:
     assert (record.filename, record.participants, record.conversation_id) == (None, None, None)
 
 
+@pytest.mark.parametrize("is_deleted_first", [True, False])
+async def test_another_medium_has_another_date(records: Records, clock: Clock, *, is_deleted_first: bool) -> None:
+    await records.register(message())
+    if is_deleted_first:
+        await records.delete("m1")
+    clock.advance(timedelta(minutes=5))
+    await records.register(message(provider_media_id="another"))
+    assert (await get(records)).created_at == clock.now
+
+
 async def test_of_concurrent_registrations_one_is_new(records: Records) -> None:
     results = await asyncio.gather(*(records.register(message()) for _ in range(10)))
     assert sum(created for _, created in results) == 1
