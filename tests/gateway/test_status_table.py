@@ -238,6 +238,19 @@ async def test_an_object_that_is_lost_comes_from_the_provider_or_is_gone(scene: 
     assert (response.status_code, problem_type(response)) == (410, "media-expired")
 
 
+async def test_what_another_backend_holds_comes_from_the_provider_and_switching_back_loses_nothing(
+    open_scene: OpenScene, s3: dict[str, str]
+) -> None:
+    async with open_scene() as scene:
+        message = await scene.store(await scene.message())
+    async with open_scene(**s3) as scene:
+        response = await scene.client.get(message.path)
+        assert (response.headers["x-media-source"], response.content) == ("provider", message.body)
+    async with open_scene() as scene:
+        response = await scene.client.get(message.path)
+        assert (response.headers["x-media-source"], response.content) == ("storage", message.body)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "kind"),
     [
