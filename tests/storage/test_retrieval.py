@@ -280,6 +280,18 @@ async def test_what_fails_verification_is_not_remembered_and_not_ingested(fresh:
     assert (fresh.landed, fresh.cache.size) == ([], 0)
 
 
+async def test_an_empty_medium_is_verified_before_its_answer_begins(fresh: Reading) -> None:
+    # It has no last byte that could be held back.
+    fresh.origin.body, fresh.origin.size = b"", 0
+
+    with pytest.raises(OriginLied):
+        async with fresh.retrieval.open(fresh.record, lambda _: None):
+            pytest.fail("it began")
+    fresh.origin.sha256 = sha256(b"")
+
+    assert (await fresh.get())[1] == b""
+
+
 @pytest.mark.parametrize("change", [{"status": Status.FAILED, "error": EXPIRED}, {"provider_media_id": None}], ids=str)
 async def test_a_provider_that_cannot_have_it_is_not_asked(fresh: Reading, change: dict[str, object]) -> None:
     with pytest.raises(OriginGone):
