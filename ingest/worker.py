@@ -43,7 +43,8 @@ class Upkeep:
     """A pending record that nothing has touched for so long gets a new job."""
     revive: float = 3600.0
     """A failed one too, while the provider may still have the medium; and any job that has died."""
-    spool_age: float = 3600.0
+    spool_age: float = 86_400.0
+    """A day: while the store is down, a verified spool may be the only copy that there is."""
     spool_bytes: int = 2 * 1024**3
 
 

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import av
-import pypdfium2  # type: ignore[import-untyped]  # ships no types
+import pypdfium2
 import pytest
 from PIL import Image, ImageOps
 
