@@ -14,7 +14,7 @@ from gateway.auth import Signer
 from ingest.simulator import Endpoints, Simulator, serve
 from storage.database import open_engine
 from tests.databases import Databases, databases
-from tests.running import ACCESS_TOKEN, API_KEY, SIGNING_KEY, serving, settings_for
+from tests.running import ACCESS_TOKEN, API_KEY, NO_TLS, SIGNING_KEY, serving, settings_for
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +94,7 @@ def start_gateway(tmp_path: Path, sqlite_databases: Databases) -> StartGateway:
             sqlite_databases.new(path)
         async with (
             serving(create_app(settings_for(path, **variables))) as url,
-            httpx.AsyncClient(base_url=url, headers={"X-API-Key": API_KEY}, timeout=30) as client,
+            httpx.AsyncClient(base_url=url, headers={"X-API-Key": API_KEY}, timeout=30, verify=NO_TLS) as client,
         ):
             yield Gateway(url, client, path, Signer({"k1": SIGNING_KEY.encode()}, public_url=url))
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -33,6 +34,8 @@ DEFAULTS = {
     "WHATSAPP_APP_SECRET": APP_SECRET,
     "WHATSAPP_VERIFY_TOKEN": VERIFY_TOKEN,
 }
+# Trusts nobody: tests speak in plain text, and reading the public authorities takes a tenth of a second each time.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 T = TypeVar("T")
 PATIENCE = 30.0  # seconds to wait for a state that comes for certain
 

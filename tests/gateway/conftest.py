@@ -10,6 +10,7 @@ from moto.server import ThreadedMotoServer
 from tests.conftest import Provider, StartGateway
 from tests.gateway.layers import LAYERS, Layer, open_layer
 from tests.gateway.scene import OpenScene, Scene, scenes
+from tests.running import NO_TLS
 
 S3_SECRET = "test-s3-secret-access-key"
 
@@ -36,6 +37,12 @@ def s3(moto_url: str) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
         "AWS_SECRET_ACCESS_KEY": S3_SECRET,
     }
+
+
+@pytest.fixture(autouse=True)
+def no_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the provider's client from reading the public authorities: the simulator speaks in plain text."""
+    monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: NO_TLS)
 
 
 @pytest.fixture

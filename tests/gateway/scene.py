@@ -17,7 +17,7 @@ from gateway.services import open_foundation
 from ingest.simulator import Content, Faults, Medium, Simulator
 from ingest.tasks import Tasks
 from tests.conftest import Gateway, Provider
-from tests.running import settings_for
+from tests.running import NO_TLS, settings_for
 
 SIZE = 1000  # bytes, as in the examples of RFC 9110 section 14
 IMMUTABLE = "max-age=86400, private, immutable, no-transform"
@@ -124,7 +124,10 @@ def scenes(start_gateway: Callable[..., AbstractAsyncContextManager[Gateway]], p
     @asynccontextmanager
     async def open_scene(**variables: str) -> AsyncIterator[Scene]:
         variables = provider.variables | variables
-        async with start_gateway(**variables) as gateway, httpx.AsyncClient(base_url=gateway.url, timeout=30) as nobody:
+        async with (
+            start_gateway(**variables) as gateway,
+            httpx.AsyncClient(base_url=gateway.url, timeout=30, verify=NO_TLS) as nobody,
+        ):
             yield Scene(gateway, provider, nobody, variables)
 
     return open_scene
