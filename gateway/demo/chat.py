@@ -5,7 +5,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -112,8 +112,19 @@ async def run_demo(folder: Path, *, port: int) -> None:
             os.environ.update(_environment(folder, base, endpoints, token))
             settings = Settings.load()
             await migrate(settings)
-            with worker_beside("--concurrency", "4", grace=GRACE):
+            async with _worker():
                 await _serve(settings, simulator, samples, listening, base)
+
+
+@asynccontextmanager
+async def _worker() -> AsyncIterator[None]:
+    """Run a worker; until its last job has ended, it asks the simulator, which needs our event loop."""
+    with ExitStack() as stack:
+        stack.enter_context(worker_beside("--concurrency", "4", grace=GRACE))
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(stack.close)
 
 
 def _leave_the_environment(folder: Path) -> None:

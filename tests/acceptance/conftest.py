@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -44,7 +45,7 @@ class Served:
         """Wait until a message is stored, and return its ``info``."""
 
         async def info() -> dict[str, Any] | None:
-            found: dict[str, Any] = (await self.client.get(f"/media/messages/{message_id}/info")).json()
+            found: dict[str, Any] = (await self.client.get(f"{path(message_id)}/info")).json()
             return found if found["status"] == "completed" else None
 
         return await eventually(info)
@@ -102,6 +103,11 @@ def bucket(moto_url: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG",
         "AWS_ENDPOINT_URL_S3": moto_url,
     }
+
+
+def path(message_id: str) -> str:
+    """Return where a message's medium is served: the provider's ids hold slashes."""
+    return f"/media/messages/{quote(message_id, safe='')}"
 
 
 def children(pid: int) -> dict[int, str]:

@@ -45,7 +45,6 @@ async def test_wrong_usage_is_status_2(tmp_path: Path, arguments: list[str]) -> 
     assert answer.stderr != ""
 
 
-@pytest.mark.parametrize("name", ["serve", "worker"])
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
@@ -63,15 +62,22 @@ async def test_wrong_usage_is_status_2(tmp_path: Path, arguments: list[str]) -> 
     ],
 )
 async def test_a_wrong_variable_stops_the_start_with_one_line_that_names_it(
-    tmp_path: Path, name: str, variable: str, value: str
+    tmp_path: Path, variable: str, value: str
 ) -> None:
-    answer = await command(name, env=environment(tmp_path, **{variable: value}), cwd=tmp_path)
+    answer = await command("serve", env=environment(tmp_path, **{variable: value}), cwd=tmp_path)
 
     assert answer.returncode == 2
     assert answer.stdout == ""
     assert answer.stderr.startswith(f"media-gateway: {variable}")
     assert answer.stderr.count("\n") == 1
     assert SECRET not in answer.stderr
+
+
+async def test_a_wrong_variable_stops_a_worker_too(tmp_path: Path) -> None:
+    answer = await command("worker", env=environment(tmp_path, WHATSAPP_DOWNLOAD_HOSTS="http://cdn.example.com/path"))
+
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith("media-gateway: WHATSAPP_DOWNLOAD_HOSTS")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from tests.killing import kill_while_ingesting
 
 
+@pytest.mark.timeout(300)  # every life begins with a second of imports
 @pytest.mark.parametrize("seed", [1])
 async def test_a_worker_that_is_killed_again_and_again_stores_everything_once(tmp_path: Path, seed: int) -> None:
     toll = await kill_while_ingesting(tmp_path, ingests=40, seed=seed)

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import httpx
 
 from ingest.simulator import Medium
-from tests.acceptance.conftest import Served, StartServer, alive, children
+from tests.acceptance.conftest import Served, StartServer, alive, children, path
 from tests.ingest.node import jpeg
 from tests.ingest.site import SLOW
 from tests.running import eventually, until
@@ -22,7 +22,7 @@ async def test_a_webhook_becomes_a_stored_picture(serve: StartServer) -> None:
         medium = served.provider.simulator.add(PICTURE, "image/jpeg")
         (message_id,) = await served.webhook(medium)
         info = await served.completed(message_id)
-        answer = await served.client.get(f"/media/messages/{message_id}")
+        answer = await served.client.get(path(message_id))
 
     assert (answer.status_code, answer.content) == (httpx.codes.OK, PICTURE)
     assert answer.headers["X-Media-Source"] == "storage"
@@ -97,7 +97,7 @@ async def _cold(served: Served) -> tuple[str, Medium]:
 async def _open(served: Served, message_id: str, stack: AsyncExitStack) -> httpx.Response:
     """Ask for a medium on a connection of its own, and return with the head of the answer."""
     client = await stack.enter_async_context(httpx.AsyncClient(headers=served.client.headers, timeout=60))
-    response = await stack.enter_async_context(client.stream("GET", f"{served.url}/media/messages/{message_id}"))
+    response = await stack.enter_async_context(client.stream("GET", f"{served.url}{path(message_id)}"))
     assert response.status_code == httpx.codes.OK
     return response
 

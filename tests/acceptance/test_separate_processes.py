@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.acceptance.conftest import Served, StartServer, children
+from tests.acceptance.conftest import Served, StartServer, children, path
 from tests.databases import Databases
 from tests.ingest.node import jpeg
 from tests.running import command, eventually, process, settings_for
@@ -40,16 +40,16 @@ async def _is_one_object(served: Served, infos: list[dict[str, str]], bucket: di
     assert url.startswith(f"s3://{bucket['AWS_S3_BUCKET']}/media/")
     served.provider.simulator.online = False
     for info in infos:
-        answer = await served.client.get(f"/media/messages/{info['message_id']}", headers={"Range": "bytes=-1000"})
+        answer = await served.client.get(path(info["message_id"]), headers={"Range": "bytes=-1000"})
         assert (answer.status_code, answer.content) == (httpx.codes.PARTIAL_CONTENT, PICTURE[-1000:])
         assert answer.headers["X-Media-Source"] in {"storage", "cache"}
 
 
 async def _is_deleted_with_its_last_message(served: Served, message_ids: list[str], bucket: dict[str, str]) -> None:
     for message_id in message_ids:
-        answer = await served.client.delete(f"/media/messages/{message_id}")
+        answer = await served.client.delete(path(message_id))
         assert answer.status_code == httpx.codes.NO_CONTENT
-        assert (await served.client.get(f"/media/messages/{message_id}")).status_code == httpx.codes.GONE
+        assert (await served.client.get(path(message_id))).status_code == httpx.codes.GONE
 
     async def empty() -> bool:
         async with httpx.AsyncClient() as client:

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select, update
 
 from ingest.queue import DEAD, INGEST, WAITING
+from ingest.worker import Upkeep
 from storage.database import reading, writing
 from storage.record import Status
 from storage.records import Records
@@ -20,7 +21,7 @@ from tests.ingest.site import SLOW, Site, kill
 from tests.running import eventually, until
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-LONG_AGO = timedelta(hours=2)
+LONG_AGO = timedelta(seconds=2 * Upkeep().spool_age)
 
 
 # Stopped -------------------------------------------------------------------------------------------------------------
@@ -143,6 +144,7 @@ async def test_a_failure_is_tried_again_after_an_hour_where(site: Site, error: s
     assert len(site.objects()) == revived
 
 
+@on_sqlite
 async def test_an_object_whose_deletion_was_forgotten_is_deleted(site: Site) -> None:
     await site.announce("m1")
     with site.worker():

@@ -31,6 +31,7 @@ async def test_a_worker_logs_json_lines_and_nothing_else(site: Site) -> None:
     assert {"worker started", "job step failed"} <= {line["event"] for line in site.logged()}
 
 
+@on_sqlite
 async def test_a_failure_that_passes_is_tried_again_until_it_has(site: Site) -> None:
     _break_store(site)
     await site.announce("m1")
@@ -84,6 +85,7 @@ async def test_a_failure_that_waiting_does_not_mend_is_final_at_once(site: Site,
     assert (job["error"].partition(":")[0], status) == (error, 1)
 
 
+@on_sqlite
 async def test_what_is_dead_is_tried_again_by_hand(site: Site) -> None:
     _break_store(site)
     await site.announce("m1")
@@ -104,6 +106,7 @@ async def test_what_is_dead_is_tried_again_by_hand(site: Site) -> None:
     assert site.objects() == site.whole("m1", "m2")
 
 
+@on_sqlite
 async def test_a_cancelled_job_does_not_run(site: Site) -> None:
     await site.announce("m1")
     await site.announce("m2")
