@@ -27,7 +27,7 @@ class MemoryPolicy:
     """Of a whole account."""
     busy: float = 60.0
     """Of one medium, where the provider does not say how long; the breaker speaks for the account."""
-    failed: float = 5.0
+    failed: float = 0.5
     """Of one medium."""
     jitter: float = 0.5
     """The share by which busy and failed are stretched at most, lest all come back at once."""
