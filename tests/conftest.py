@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.app import create_app
@@ -15,6 +16,13 @@ from ingest.simulator import Endpoints, Simulator, serve
 from storage.database import open_engine
 from tests.databases import Databases, databases
 from tests.running import ACCESS_TOKEN, API_KEY, NO_TLS, SIGNING_KEY, serving, settings_for
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Let no test log as an application of an earlier one was configured to."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
