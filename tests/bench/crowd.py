@@ -46,7 +46,7 @@ async def _round(running: Stage, number: int) -> dict[str, Any]:
         "cold": cold["seconds"],
         "stored": stored["seconds"],
         "downloads": downloads,
-        "wrong": cold["wrong"] + stored["wrong"],
+        "wrong": {"cold": cold["wrong"], "stored": stored["wrong"]},
     }
 
 
