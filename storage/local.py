@@ -5,21 +5,20 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import ExitStack, aclosing, asynccontextmanager, closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from io import FileIO
 from itertools import islice
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 from uuid import uuid4
 
 from aiofiles.threadpool import wrap
 
 from storage.errors import ObjectNotFound, StorageError, StoreForbidden, StoreFull, StoreUnavailable
 from storage.store import CHUNK_SIZE, ByteRange, ObjectMeta, ObjectReader
-
-T = TypeVar("T")
+from storage.threads import settled
 
 KEY_LIMIT: Final = 1024  # bytes; what S3 allows
 LIST_BATCH: Final = 1000  # directory entries that one trip to a thread looks at
@@ -53,7 +52,7 @@ class LocalStore:
         """Copy ``file`` and give the copy its name at once, never another's; it is on disk when this returns."""
         path, stop = self._path(key), threading.Event()
         with _translated():
-            return await _settled(asyncio.to_thread(self._put, path, file, stop), on_cancel=stop.set)
+            return await settled(asyncio.to_thread(self._put, path, file, stop), on_cancel=stop.set)
 
     @asynccontextmanager
     async def open(self, key: str, byte_range: ByteRange | None = None) -> AsyncIterator[ObjectReader]:
@@ -61,7 +60,7 @@ class LocalStore:
         path, start = self._path(key), byte_range.start if byte_range else 0
         with ExitStack() as stack:
             with _translated(_ABSENT):
-                file, size = await _settled(asyncio.to_thread(self._open, path, start, stack))
+                file, size = await settled(asyncio.to_thread(self._open, path, start, stack))
             if byte_range and start >= size:
                 raise StoreUnavailable("The stored object is shorter than expected.")
             stop = min(byte_range.stop, size) if byte_range else size
@@ -85,7 +84,7 @@ class LocalStore:
         with closing(_walk(self._root, "", prefix)) as entries:
             while True:
                 with _translated():
-                    batch = await _settled(asyncio.to_thread(tuple, islice(entries, LIST_BATCH)))
+                    batch = await settled(asyncio.to_thread(tuple, islice(entries, LIST_BATCH)))
                 if not batch:
                     return
                 for meta in filter(None, batch):
@@ -195,27 +194,11 @@ def _storage_error(number: int | None, absent: frozenset[int]) -> StorageError:
     return StoreFull() if number in _FULL else StoreUnavailable()
 
 
-async def _settled(work: Awaitable[T], on_cancel: Callable[[], None] | None = None) -> T:
-    """Await ``work`` in a thread; where the caller is cancelled, wait for the thread before raising.
-
-    A thread cannot be cancelled: it would go on with a file that its caller has closed, whose number may by then be
-    another file's.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if on_cancel:
-            on_cancel()
-        await asyncio.wait([task])
-        raise
-
-
 async def _chunks(file: FileIO, length: int) -> AsyncGenerator[bytes, None]:
     reader = wrap(file)
     while length:
         with _translated():
-            chunk = await _settled(reader.read(min(CHUNK_SIZE, length)))
+            chunk = await settled(reader.read(min(CHUNK_SIZE, length)))
         if not chunk:
             raise StoreUnavailable("The stored object is shorter than expected.")
         length -= len(chunk)
