@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOCK := $(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header
 
 .PHONY: help install run test check format lock bench clean
 
@@ -31,11 +32,9 @@ bench: $(VENV)/.dev ## Measure; prints one JSON line per part
 	$(BIN)/python -m tests.bench
 
 lock: | $(VENV)/.python ## Renew the lock files from pyproject.toml
-	$(PIP) install -q pip-tools
-	$(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links \
-		--no-header --extra build -o requirements.lock pyproject.toml
-	$(BIN)/pip-compile -q --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links \
-		--no-header --extra build --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(PIP) install -q uv
+	$(LOCK) --extra build -o requirements.lock pyproject.toml
+	$(LOCK) --extra build --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 
 clean: ## Remove the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
