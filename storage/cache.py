@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from cachetools import LRUCache, TTLCache
 
-from storage.record import MediaRecord
+from storage.record import MediaRecord, Variant
 
 RECORD_TTL = 2.0  # seconds; how long another process's change may stay unseen
 MAX_RECORDS = 10_000
@@ -47,6 +47,14 @@ class Coalesced(Generic[K, V]):
     def __init__(self) -> None:
         self._tasks: dict[K, asyncio.Task[V]] = {}
 
+    def __len__(self) -> int:
+        """Return how many answers are being worked on."""
+        return len(self._tasks)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether somebody has asked for this already."""
+        return key in self._tasks
+
     async def get(self, key: K, work: Callable[[], Awaitable[V]]) -> V:
         """Return what ``work`` returns, or raise what it raises, started now or by an earlier asker."""
         task = self._tasks.get(key)
@@ -70,38 +78,43 @@ async def _run(work: Callable[[], Awaitable[V]]) -> V:
     return await work()
 
 
-class RecordCache:
-    """Records for a moment: a crowd that asks for one message asks the database once."""
+class Momentary(Generic[V]):
+    """Answers of the database for a moment: a crowd that asks for one thing asks the database once."""
 
     def __init__(
         self,
-        load: Callable[[str], Awaitable[MediaRecord | None]],
+        load: Callable[[str], Awaitable[V | None]],
         *,
         ttl: float = RECORD_TTL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take what asks the database, for how many seconds to believe it, and a clock that never goes back."""
         self._load = load
-        self._records: TTLCache[str, MediaRecord] = TTLCache(MAX_RECORDS, ttl, clock)
-        self._loading: Coalesced[str, MediaRecord | None] = Coalesced()
+        self._known: TTLCache[str, V] = TTLCache(MAX_RECORDS, ttl, clock)
+        self._loading: Coalesced[str, V | None] = Coalesced()
         self._changes = 0
 
-    async def get(self, message_id: str) -> MediaRecord | None:
-        """Return a message's record, at most a moment old; unknown messages are never remembered."""
-        record = self._records.get(message_id)
-        if record is not None:
-            return record
-        return await self._loading.get(message_id, lambda: self._fetch(message_id))
+    async def get(self, key: str) -> V | None:
+        """Return what is known by that key, at most a moment old; what is unknown is never remembered."""
+        known = self._known.get(key)
+        if known is not None:
+            return known
+        return await self._loading.get(key, lambda: self._fetch(key))
 
-    def forget(self, message_id: str) -> None:
-        """Drop a record that this process has changed."""
+    def forget(self, key: str) -> None:
+        """Drop what this process has changed."""
         self._changes += 1
-        self._records.pop(message_id, None)
-        self._loading.forget(message_id)
+        self._known.pop(key, None)
+        self._loading.forget(key)
 
-    async def _fetch(self, message_id: str) -> MediaRecord | None:
+    async def _fetch(self, key: str) -> V | None:
         changes = self._changes
-        record = await self._load(message_id)
-        if record is not None and changes == self._changes:  # else it may be what was there before the change
-            self._records[message_id] = record
-        return record
+        found = await self._load(key)
+        if found is not None and changes == self._changes:  # else it may be what was there before the change
+            self._known[key] = found
+        return found
+
+
+RecordCache = Momentary[MediaRecord]
+VariantCache = Momentary[dict[str, Variant]]
+"""Variants by name, by the id of their object."""

@@ -6,6 +6,7 @@ the same spool as it grows. A flight's task belongs to `Flights`: no reader's de
 
 import asyncio
 import errno
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -24,7 +25,7 @@ from storage.threads import settled
 FOLLOW_INTERVAL = 0.02  # seconds between two looks at another process's spool
 MIRROR_LIMIT = 4 * 1024 * 1024  # bytes; a medium up to this size is also kept in memory while it flies
 MIRROR_BUDGET = 64 * 1024 * 1024  # bytes, of all flights of a process together
-MAX_FLIGHTS = 64  # of a process
+MAX_FLIGHTS = 64  # of one workspace in a process, while no other has any
 
 log = structlog.get_logger()
 
@@ -52,7 +53,11 @@ class FlightObserver(Protocol):
 
 
 class Flights:
-    """Opens flights, shares them, and closes each behind its last reader."""
+    """Opens flights, shares them, and closes each behind its last reader.
+
+    A workspace may have as many as leave equally many to the next one, of ``2 * max_flights`` in all: those whose
+    provider hangs share what they take, and whoever comes last still finds some.
+    """
 
     def __init__(
         self, spools: Spools, origin: Origin, *, observer: FlightObserver | None = None, max_flights: int = MAX_FLIGHTS
@@ -63,6 +68,7 @@ class Flights:
         self._max_flights = max_flights
         self._flights: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._aloft: Counter[str] = Counter()
         self._mirrored = 0
 
     @asynccontextmanager
@@ -131,18 +137,21 @@ class Flights:
             await asyncio.gather(*running, return_exceptions=True)
 
     def _open(self, name: str, order: Order, recheck: Recheck, landed: OnLanded | None) -> Flight:
-        if len(self._tasks) >= self._max_flights:
+        workspace_id = order.ref.workspace_id
+        if self._aloft[workspace_id] + len(self._tasks) >= 2 * self._max_flights:
             raise OriginBusy("Too many downloads are under way.", retry_after=1.0)
+        self._aloft[workspace_id] += 1
         flight = self._flights[name] = Flight(name)
         flight.task = asyncio.create_task(self._fly(flight, order, recheck, landed), name=f"flight {name[:12]}")
         self._tasks.add(flight.task)
-        flight.task.add_done_callback(lambda task: self._ended(flight, task))
+        flight.task.add_done_callback(lambda task: self._ended(flight, workspace_id, task))
         if self._observer is not None:
             self._observer.flight_opened()
         return flight
 
-    def _ended(self, flight: Flight, task: asyncio.Task[None]) -> None:
+    def _ended(self, flight: Flight, workspace_id: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._aloft -= Counter([workspace_id])  # which keeps no zeros
         if self._observer is not None:
             self._observer.flight_closed()
         if task.cancelled():

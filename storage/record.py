@@ -4,7 +4,7 @@ import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -28,6 +28,17 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+class Processing(StrEnum):
+    """How far the processing of an object has come."""
+
+    PENDING = "pending"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    """Given up; what has been made until then is served."""
+    QUARANTINED = "quarantined"
+    """Malware: kept, never served."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObject:
     """Bytes in durable storage, held once per workspace and SHA-256."""
@@ -41,7 +52,25 @@ class StoredObject:
     key: str
     url: str
     created_at: datetime
+    processing_status: str = Processing.PENDING
     deleted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A rendition of an object, in durable storage like it."""
+
+    object_id: str
+    name: str
+    content_type: str
+    size: int
+    sha256: str
+    backend: str
+    key: str
+    url: str
+    recipe: int
+    """The version of the recipe that made it."""
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +140,21 @@ class MediaRecord:
     def key(self) -> str:
         """The storage key of the original: ``media/{messageId}/{providerMediaId}``."""
         return f"media/{key_part(self.message_id)}/{key_part(self.provider_media_id or 'original')}"
+
+    def showing(self, variant: Variant) -> "MediaRecord":
+        """Return the record of the same message with a variant in place of the original; no provider has that."""
+        if self.stored is None:
+            raise ValueError("a message without an object has no variants")
+        shown = replace(
+            self.stored,
+            sha256=variant.sha256,
+            size=variant.size,
+            content_type=variant.content_type,
+            backend=variant.backend,
+            key=variant.key,
+            url=variant.url,
+        )
+        return replace(self, stored=shown, content_type=variant.content_type, provider_media_id=None)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], stored: StoredObject | None) -> Self:

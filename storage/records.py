@@ -9,12 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from storage import rows
 from storage.database import reading, writing
 from storage.errors import RecordConflict, RecordsUnavailable
-from storage.record import Cursor, MediaRecord, NewMessage, Status, StoredObject
-from storage.schema import messages, objects
+from storage.record import Cursor, MediaRecord, NewMessage, Processing, Status, StoredObject
+from storage.schema import messages, objects, variants
 
 MAX_PAGE = 200
 UNFINISHED = (Status.PENDING, Status.PROCESSING, Status.FAILED)
-FINAL = ("media-expired", "media-too-large", "provider-undeliverable")
+FINAL = ("media-expired", "media-too-large", "provider-undeliverable", "quarantined")
 """Errors of a record that asking the provider again cannot mend."""
 
 InTransaction = Callable[[Connection, Sequence[str]], None]
@@ -153,6 +153,7 @@ class Records:
     async def relocate(self, stored: StoredObject) -> None:
         """Record that an object's bytes lie in another store now, under another key."""
         change = {"backend": stored.backend, "key": stored.key, "url": stored.url, "updated_at": self._clock()}
+        change["processing_status"] = Processing.PENDING  # its variants lie where it was
         place = {"media_stored_url": stored.url, "media_storage_backend": stored.backend}
         async with writing(self._engine) as connection:
             await connection.execute(update(objects).where(objects.c.id == stored.id).values(change))
@@ -191,8 +192,10 @@ class Records:
         return rows.stored_object(row) if row is not None else None
 
     async def bury(self, object_id: str) -> None:
-        """Forget an object whose bytes are gone."""
+        """Forget an object whose bytes are gone, and its variants with it."""
+        doomed = select(objects.c.id).where(objects.c.id == object_id, objects.c.deleted_at.is_not(None))
         async with writing(self._engine) as connection:
+            await connection.execute(delete(variants).where(variants.c.object_id.in_(doomed)))
             await connection.execute(
                 delete(objects).where(objects.c.id == object_id, objects.c.deleted_at.is_not(None))
             )

@@ -72,7 +72,10 @@ objects = Table(
     Column("processing_status", String(16), nullable=False, server_default="pending"),
     Column("processed_at", UTCDateTime),
     Column("processing_error", Text),
-    Column("metadata", JSON),
+    # The version of the recipe that made the object's variants.
+    Column("recipe", Integer),
+    # What processing has learned of the content: JSON, by the names that ``info`` shows.
+    Column("metadata", JSON(none_as_null=True)),
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
     Column("last_read_at", UTCDateTime),
@@ -81,6 +84,7 @@ objects = Table(
     UniqueConstraint("workspace_id", "sha256"),
     UniqueConstraint("key", "backend"),
     Index("ix_objects_doomed", "deleted_at", sqlite_where=_DOOMED, postgresql_where=_DOOMED),
+    Index("ix_objects_recipe", "recipe", "id"),
 )
 
 messages = Table(
@@ -117,6 +121,21 @@ messages = Table(
     Index("ix_messages_workspace_page", "workspace_id", "created_at", "message_id"),
     Index("ix_messages_status_page", "status", "created_at", "message_id"),
     Index("ix_messages_status_expiry", "status", "expires_at"),
+)
+
+variants = Table(
+    "variants",
+    metadata,
+    Column("object_id", String(32), ForeignKey("objects.id"), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("content_type", String(255), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("backend", String(16), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("recipe", Integer, nullable=False),
+    Column("created_at", UTCDateTime, nullable=False),
 )
 
 workers = Table(

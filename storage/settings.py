@@ -76,3 +76,8 @@ class StorageSettings(BaseSettings):
     def spool_path(self) -> Path:
         """The folder that flights fill, shared by all processes of the node."""
         return self.path / "spool"
+
+    @property
+    def scratch_path(self) -> Path:
+        """The folder of files that are being processed."""
+        return self.path / "scratch"

@@ -1,0 +1,168 @@
+"""Questions to the database about what processing has made of objects, one transaction each."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import delete, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from storage import rows
+from storage.database import reading, writing
+from storage.record import Processing, Status, StoredObject, Variant
+from storage.schema import messages, objects, variants
+
+QUARANTINED = "quarantined"  # the error of a message whose object is
+_COLUMNS = tuple(Variant.__slots__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processed:
+    """What is known of an object beside its bytes."""
+
+    facts: Mapping[str, Any]
+    """JSON values by the names that ``info`` shows."""
+    variants: Mapping[str, Variant]
+    """By name."""
+
+
+NOTHING = Processed(facts={}, variants={})
+
+
+class Renditions:
+    """The variants and facts of objects, and how far their processing has come."""
+
+    def __init__(self, engine: AsyncEngine, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    async def object(self, object_id: str) -> StoredObject | None:
+        """Return an object that is not being deleted."""
+        query = select(objects).where(objects.c.id == object_id, objects.c.deleted_at.is_(None))
+        async with reading(self._engine) as connection:
+            row = (await connection.execute(query)).first()
+        return rows.stored_object(row) if row is not None else None
+
+    async def of(self, object_id: str) -> dict[str, Variant]:
+        """Return an object's variants by name."""
+        async with reading(self._engine) as connection:
+            return (await _variants(connection, [object_id])).get(object_id, {})
+
+    async def describe(self, object_ids: Sequence[str]) -> dict[str, Processed]:
+        """Return what is known of each of some objects."""
+        query = select(objects.c.id, objects.c.metadata).where(objects.c.id.in_(object_ids))
+        async with reading(self._engine) as connection:
+            facts = {row.id: row.metadata or {} for row in await connection.execute(query)}
+            found = await _variants(connection, object_ids)
+        return {id_: Processed(facts=facts[id_], variants=found.get(id_, {})) for id_ in facts}
+
+    async def settle(self, message_id: str) -> StoredObject | None:
+        """Let a stored message's status follow its object's; return the object if that has yet to be processed."""
+        async with writing(self._engine) as connection:
+            record = await rows.get_record(connection, message_id, lock=True)
+            if record is None or record.deleted_at is not None or record.stored is None:
+                return None
+            # Locked: a processing that ends meanwhile waits for us, and then sees this message among those to tell.
+            found = select(objects.c.processing_status).where(objects.c.id == record.stored.id).with_for_update()
+            processing = Processing((await connection.execute(found)).scalar_one())
+            status, error = _outcome(processing)
+            if (record.status, record.error) != (status, error):
+                values = {"status": status, "error": error, "updated_at": self._clock()}
+                await connection.execute(update(messages).where(messages.c.message_id == message_id).values(values))
+            return record.stored if processing is Processing.PENDING else None
+
+    async def keep(self, variant: Variant) -> tuple[bool, Variant | None]:
+        """Record a variant whose bytes are stored.
+
+        Returns whether the object is still there to have it, and the variant of that name that it replaces.
+        """
+        values = {name: getattr(variant, name) for name in _COLUMNS}
+        async with writing(self._engine) as connection:
+            alive = select(objects.c.id).where(objects.c.id == variant.object_id, objects.c.deleted_at.is_(None))
+            if (await connection.execute(alive.with_for_update())).first() is None:
+                return False, None
+            before = (await _variants(connection, [variant.object_id])).get(variant.object_id, {}).get(variant.name)
+            statement = rows.insert(connection)(variants).values(values)
+            statement = statement.on_conflict_do_update(index_elements=["object_id", "name"], set_=values)
+            await connection.execute(statement)
+        return True, before
+
+    async def learn(self, object_id: str, facts: Mapping[str, Any]) -> None:
+        """Add to what is known of an object's content."""
+        async with writing(self._engine) as connection:
+            found = select(objects.c.metadata).where(objects.c.id == object_id).with_for_update()
+            known = (await connection.execute(found)).scalar_one_or_none() or {}
+            await connection.execute(
+                update(objects).where(objects.c.id == object_id).values(metadata={**known, **facts})
+            )
+
+    async def finish(
+        self, object_id: str, status: Processing, *, recipe: int, keeping: Iterable[str], error: str | None
+    ) -> list[Variant]:
+        """End an object's processing, and tell the messages that wait for it.
+
+        Returns the variants that are not in ``keeping`` and older than ``recipe``: nobody is told of them any more,
+        and their bytes are to be deleted.
+        """
+        now = self._clock()
+        values = {
+            "processing_status": status,
+            "processing_error": error,
+            "processed_at": now,
+            "recipe": recipe,
+            "updated_at": now,
+        }
+        async with writing(self._engine) as connection:
+            await connection.execute(update(objects).where(objects.c.id == object_id).values(values))
+            found = (await _variants(connection, [object_id])).get(object_id, {})
+            stale = [each for name, each in found.items() if name not in set(keeping) and each.recipe != recipe]
+            gone = [each.name for each in stale]
+            await connection.execute(
+                delete(variants).where(variants.c.object_id == object_id, variants.c.name.in_(gone))
+            )
+        # In a transaction of its own: `settle` locks a message first and then its object, we must not do the reverse.
+        message_status, message_error = _outcome(status)
+        async with writing(self._engine) as connection:
+            waiting = messages.c.status.in_(
+                [Status.PROCESSING, Status.COMPLETED] if status is Processing.QUARANTINED else [Status.PROCESSING]
+            )
+            await connection.execute(
+                update(messages)
+                .where(messages.c.object_id == object_id, messages.c.deleted_at.is_(None), waiting)
+                .values(status=message_status, error=message_error, updated_at=now)
+            )
+        return stale
+
+    async def reprocessable(
+        self, *, workspace_id: str | None, older_than: int | None, after: str = "", limit: int = 500
+    ) -> list[StoredObject]:
+        """Return the next objects by id, of a workspace or all, made by an older recipe or any; never malware."""
+        healthy = objects.c.processing_status != Processing.QUARANTINED
+        query = select(objects).where(objects.c.id > after, objects.c.deleted_at.is_(None), healthy)
+        if workspace_id is not None:
+            query = query.where(objects.c.workspace_id == workspace_id)
+        if older_than is not None:
+            query = query.where(or_(objects.c.recipe < older_than, objects.c.recipe.is_(None)))
+        async with reading(self._engine) as connection:
+            found = await connection.execute(query.order_by(objects.c.id).limit(limit))
+            return [rows.stored_object(row) for row in found]
+
+
+def _outcome(processing: Processing) -> tuple[Status, str | None]:
+    """Return the status of a message by that of its object: a variant that fails never fails the original."""
+    match processing:
+        case Processing.PENDING:
+            return Status.PROCESSING, None
+        case Processing.QUARANTINED:
+            return Status.FAILED, QUARANTINED
+        case _:
+            return Status.COMPLETED, None
+
+
+async def _variants(connection: AsyncConnection, object_ids: Sequence[str]) -> dict[str, dict[str, Variant]]:
+    found: dict[str, dict[str, Variant]] = {}
+    for row in await connection.execute(select(variants).where(variants.c.object_id.in_(object_ids))):
+        variant = Variant(**{name: row._mapping[name] for name in _COLUMNS})  # noqa: SLF001 documented name
+        found.setdefault(variant.object_id, {})[variant.name] = variant
+    return found
