@@ -1,11 +1,12 @@
 """The composition root: opens every collaborator once, in order of dependency, and closes them in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+import httpx
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -14,15 +15,17 @@ from gateway.media import MediaReader
 from gateway.messages import Messages
 from gateway.metrics import Metrics
 from gateway.operations import Operations
-from gateway.settings import ConfigurationError, Settings
-from gateway.webhooks import Subscription, Webhooks
+from gateway.settings import Settings
+from gateway.webhooks import Webhooks
+from gateway.workspaces import read_workspaces
 from ingest.queue import HIGH, INGEST, Queue
 from ingest.registry import Registry
+from ingest.subscriptions import Subscriptions
 from ingest.webhook import Intake
-from ingest.whatsapp.budget import BudgetedOrigin
+from ingest.whatsapp.accounts import Accounts
+from ingest.whatsapp.budget import MAX_REMEMBERED, BudgetedOrigin
 from ingest.whatsapp.client import WhatsAppClient
-from ingest.whatsapp.dialling import HostRules
-from ingest.whatsapp.provider import GRAPH_URL, META_HOST_RULES, PROFILES, Account, Provider
+from ingest.workspaces import Workspace
 from storage.cache import BodyCache, RecordCache
 from storage.database import open_engine
 from storage.flights import Flights
@@ -37,9 +40,8 @@ from storage.spool import Spools
 from storage.store import ObjectStore
 
 CACHED_ITEM = 4 * 1024**2  # bytes; a larger body is never kept in memory
+MIN_REMEMBERED = 1000  # answers of the provider, for each account however many there are
 DRAIN = 5.0  # seconds that downloads which nobody waits for any more have to end
-WORKSPACE = "default"
-DIALOG360_URL = "https://waba-v2.360dialog.io"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,8 @@ class Foundation:
     queue: Queue
     store: ObjectStore
     spools: Spools
-    origin: BudgetedOrigin
+    workspaces: Mapping[str, Workspace]
+    origin: Accounts
     flights: Flights
     sweep_store: Callable[[timedelta], Awaitable[int]]
     """Deletes what processes that were killed a while ago have left unfinished in the store."""
@@ -84,7 +87,8 @@ async def open_foundation(
         store = await stack.enter_async_context(open_store(settings.storage, metrics))
         spools = await asyncio.to_thread(Spools, settings.storage.spool_path)
         stack.callback(spools.close)
-        origin = await stack.enter_async_context(open_origin(settings, metrics))
+        workspaces = await asyncio.to_thread(read_workspaces, settings)
+        origin = await stack.enter_async_context(open_origin(workspaces.values(), metrics))
         flights = Flights(spools, origin, observer=metrics)
         stack.push_async_callback(flights.drain, DRAIN)
         yield Foundation(
@@ -96,6 +100,7 @@ async def open_foundation(
             queue=queue,
             store=store,
             spools=spools,
+            workspaces=workspaces,
             origin=origin,
             flights=flights,
             sweep_store=_sweeper(settings.storage),
@@ -148,48 +153,25 @@ def _r2_config(settings: StorageSettings) -> S3Config:
 
 
 @asynccontextmanager
-async def open_origin(settings: Settings, metrics: Metrics) -> AsyncIterator[BudgetedOrigin]:
-    """Open the provider's client behind its error budget."""
-    provider, accounts = _provider(settings), _accounts(settings)
-    async with WhatsAppClient(provider, accounts, observe=metrics.provider_call) as client:
-        yield BudgetedOrigin(client, breaker=provider.profile.breaker)
+async def open_origin(workspaces: Iterable[Workspace], metrics: Metrics) -> AsyncIterator[Accounts]:
+    """Open a client for every account, each behind an error budget of its own."""
+    accounts = [(workspace.provider, workspace.account) for workspace in workspaces if workspace.account is not None]
+    origins: dict[str, BudgetedOrigin] = {}
+    async with AsyncExitStack() as stack:
+        trusted = httpx.create_ssl_context(trust_env=False) if accounts else None
+        for provider, account in accounts:
+            client = WhatsAppClient(provider, account, observe=metrics.provider_call, ssl_context=trusted)
+            origins[account.workspace_id] = BudgetedOrigin(
+                await stack.enter_async_context(client),
+                breaker=provider.profile.breaker,
+                capacity=max(MIN_REMEMBERED, MAX_REMEMBERED // len(accounts)),
+            )
+        yield Accounts(origins)
 
 
 def check_provider(settings: Settings) -> None:
-    """Raise ConfigurationError where the settings of the provider are such that it could not be asked."""
-    _provider(settings)
-    _accounts(settings)
-
-
-def _provider(settings: Settings) -> Provider:
-    """Return the provider's API as configured; raises ConfigurationError where it is malformed."""
-    ingest = settings.ingest
-    profile = PROFILES[ingest.provider]
-    default = DIALOG360_URL if ingest.provider == "360dialog" else GRAPH_URL
-    try:
-        hosts = HostRules.parse(ingest.download_hosts) if ingest.download_hosts else META_HOST_RULES
-    except ValueError as error:
-        raise ConfigurationError(f"WHATSAPP_DOWNLOAD_HOSTS: {error}") from None
-    try:
-        return Provider(
-            base_url=ingest.graph_url or default,
-            api_version=f"v{ingest.api_version.removeprefix('v')}",
-            profile=profile,
-            hosts=hosts,
-        )
-    except ValueError as error:
-        raise ConfigurationError(f"WHATSAPP_GRAPH_URL: {error}") from None
-
-
-def _accounts(settings: Settings) -> Mapping[str, Account]:
-    token = settings.ingest.access_token.get_secret_value()
-    if not token:
-        return {}
-    try:
-        account = Account(workspace_id=WORKSPACE, access_token=token, phone_number_id=settings.ingest.phone_number_id)
-    except ValueError as error:
-        raise ConfigurationError(f"WHATSAPP_ACCESS_TOKEN: {error}") from None
-    return {WORKSPACE: account}
+    """Raise ConfigurationError where the settings of the workspaces are such that no provider could be asked."""
+    read_workspaces(settings)
 
 
 @asynccontextmanager
@@ -226,7 +208,7 @@ def build_services(foundation: Foundation) -> Services:
         ),
         messages=Messages(gatekeeper=gatekeeper, signer=signer, registry=registry),
         webhooks=Webhooks(
-            {WORKSPACE: _subscription(settings)},
+            Subscriptions(foundation.workspaces.values()),
             Intake(records=records, queue=queue, ingest=wants_ingest),
             foundation.metrics,
         ),
@@ -264,11 +246,4 @@ def _operations(foundation: Foundation, bodies: BodyCache) -> Operations:
         cache=bodies,
         metrics=foundation.metrics,
         registry=foundation.registry,
-    )
-
-
-def _subscription(settings: Settings) -> Subscription:
-    secret = settings.ingest.app_secret.get_secret_value()
-    return Subscription(
-        app_secrets=(secret,) if secret else (), verify_token=settings.ingest.verify_token.get_secret_value()
     )

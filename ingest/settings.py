@@ -1,11 +1,14 @@
 """Where media come from and how they are ingested: the ingest part of the environment."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from storage.settings import DatabaseUrl
+
+API_VERSION = "v25.0"  # of the Graph API
 
 _MAX_DELAYS = 10
 _DAY = 86_400  # seconds
@@ -37,7 +40,10 @@ class IngestSettings(BaseSettings):
     app_secret: SecretStr = Field(SecretStr(""), alias="WHATSAPP_APP_SECRET")
     verify_token: SecretStr = Field(SecretStr(""), alias="WHATSAPP_VERIFY_TOKEN")
     phone_number_id: str | None = Field(None, alias="WHATSAPP_PHONE_NUMBER_ID")
-    api_version: str = Field("v25.0", alias="WHATSAPP_API_VERSION", pattern=r"^v?\d{1,3}\.\d{1,2}$")
+    api_version: str = Field(API_VERSION, alias="WHATSAPP_API_VERSION", pattern=r"^v?\d{1,3}\.\d{1,2}$")
     provider: Literal["meta", "360dialog"] = Field("meta", alias="WHATSAPP_PROVIDER")
     graph_url: str | None = Field(None, alias="WHATSAPP_GRAPH_URL", pattern=r"^https?://")
     download_hosts: str | None = Field(None, alias="WHATSAPP_DOWNLOAD_HOSTS")
+
+    workspaces: Path | None = Field(None, alias="MEDIA_WORKSPACES")
+    """More workspaces than ``default``, as a TOML file."""

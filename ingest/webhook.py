@@ -5,6 +5,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Annotated, Any
@@ -23,15 +24,29 @@ MAX_BODY = 4 * 1024 * 1024  # bytes; Meta sends up to 3 MB
 MEDIA_LIFE = timedelta(days=7)  # of a media ID from a webhook, since 2025-10-09
 KINDS = ("image", "video", "audio", "document", "sticker")
 UNDELIVERABLE = (131052, 131035)  # the provider itself could not get, or no longer keeps, the medium
+THREADED = 64 * 1024  # bytes; larger bodies are verified and parsed off the event loop
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")  # no database takes NUL, nor half a character
 _SIGNATURE = re.compile(r"sha256=([0-9a-fA-F]{64})")
-_THREADED = 64 * 1024  # bytes; larger bodies are parsed off the event loop
 
 log = structlog.get_logger()
 
 
+Route = Callable[[str | None], str | None]
+"""Whose an event is, by the ID of the phone number that it came in on, where it names one; None: nobody's."""
+
+
 class MalformedWebhook(ValueError):
     """The body is not the JSON of a webhook."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a webhook."""
+
+    new: int
+    """Media that were not known before."""
+    dropped: int
+    """Events that are nobody's who can have signed them."""
 
 
 def _text(value: Any) -> Any:
@@ -82,13 +97,16 @@ def _from_json(body: bytes) -> Any:
         return json.loads(body)
 
 
-def media_in(payload: Mapping[str, Any], *, workspace_id: str, now: datetime) -> list[NewMessage]:
+def media_in(payload: Mapping[str, Any], *, route: Route, now: datetime) -> list[NewMessage]:
     """Return every medium that a payload announces, whatever envelope it is in; skip what is not understood."""
     found: list[NewMessage] = []
     for field, value in _changes(payload):
+        number = _phone_number_id(value)
+        workspace_id = route(number)
+        if workspace_id is None:
+            continue
         # The messages of a history are old, their media IDs are not.
         changed = {"timestamp": None} if field == "history" else {}
-        number = _text(_mapping(value.get("metadata")).get("phone_number_id"))
         for message in _messages(value):
             try:
                 new = _new_message({**message, **changed}, workspace_id, number, now)
@@ -98,6 +116,16 @@ def media_in(payload: Mapping[str, Any], *, workspace_id: str, now: datetime) ->
             if new is not None:
                 found.append(new)
     return found
+
+
+def dropped_from(payload: Mapping[str, Any], *, route: Route) -> int:
+    """Count the changes in a payload that the route gives to nobody, whether they announce media or not."""
+    return sum(route(_phone_number_id(value)) is None for _, value in _changes(payload))
+
+
+def _phone_number_id(value: Mapping[str, Any]) -> str | None:
+    number: str | None = _text(_mapping(value.get("metadata")).get("phone_number_id"))
+    return number
 
 
 def _changes(payload: Mapping[str, Any]) -> Iterator[tuple[Any, Mapping[str, Any]]]:
@@ -207,19 +235,16 @@ class Intake:
         self._clock = clock
         self._gathering = Gathering(self._write)
 
-    async def accept(self, body: bytes, *, workspace_id: str) -> int:
-        """Record the media that a body announces; return how many were new.
+    async def accept(self, body: bytes, *, route: Route) -> Taken:
+        """Record the media that a body announces, each for the workspace it belongs to.
 
         Raises:
             MalformedWebhook: The body is not the JSON of a webhook.
             RecordsUnavailable: Nothing was written; the sender shall try again.
         """
-        new = (
-            await asyncio.to_thread(self._read, body, workspace_id)
-            if len(body) > _THREADED
-            else self._read(body, workspace_id)
-        )
-        return await self._gathering.add(new) if new else 0
+        threaded = len(body) > THREADED
+        new, dropped = await asyncio.to_thread(self._read, body, route) if threaded else self._read(body, route)
+        return Taken(new=await self._gathering.add(new) if new else 0, dropped=dropped)
 
     async def _write(self, new: Sequence[NewMessage]) -> list[str]:
         hook = self._queue.within(INGEST) if self._ingest else None
@@ -228,5 +253,6 @@ class Intake:
             await self._queue.after(INGEST, inserted)
         return inserted
 
-    def _read(self, body: bytes, workspace_id: str) -> list[NewMessage]:
-        return media_in(parse(body), workspace_id=workspace_id, now=self._clock())
+    def _read(self, body: bytes, route: Route) -> tuple[list[NewMessage], int]:
+        payload = parse(body)
+        return media_in(payload, route=route, now=self._clock()), dropped_from(payload, route=route)

@@ -66,6 +66,7 @@ class BudgetedOrigin:
         inner: The one that asks the provider.
         breaker: When an account's breaker opens.
         memory: How long answers are remembered.
+        capacity: How many are remembered at most.
         clock: Seconds that never go back.
         jitter: Random numbers from 0 to 1.
     """
@@ -76,6 +77,7 @@ class BudgetedOrigin:
         *,
         breaker: BreakerPolicy,
         memory: MemoryPolicy | None = None,
+        capacity: int = MAX_REMEMBERED,
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -85,7 +87,7 @@ class BudgetedOrigin:
         self._clock = clock
         self._jitter = jitter
         self._remembered: TLRUCache[_Key, _Remembered, float] = TLRUCache(
-            MAX_REMEMBERED, lambda _key, remembered, _now: remembered.until, clock
+            capacity, lambda _key, remembered, _now: remembered.until, clock
         )
         self._breakers: LRUCache[str, Breaker] = LRUCache(MAX_ACCOUNTS)
 

@@ -62,7 +62,7 @@ class WhatsAppClient:
 
     Args:
         provider: The API, and its limits.
-        accounts: By workspace ID.
+        account: Whose media it fetches; no other workspace's.
         observe: Told of every resolve and download.
         resolver: Looks up host names.
         ssl_context: Whom to trust; None: the public authorities.
@@ -71,14 +71,14 @@ class WhatsAppClient:
     def __init__(
         self,
         provider: Provider,
-        accounts: Mapping[str, Account],
+        account: Account,
         *,
         observe: Observe = _unobserved,
         resolver: Resolver = system_resolver,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._provider = provider
-        self._accounts = accounts
+        self._account = account
         self._observe = observe
         self._transport = GuardedTransport(GuardedBackend(provider.allow_inward, resolver), ssl_context=ssl_context)
         self._exchange = Exchange(
@@ -100,15 +100,16 @@ class WhatsAppClient:
         first byte; the hash is the reader's to check.
 
         Raises:
-            OriginRefused: The workspace has no account, or its token is refused.
+            OriginRefused: The workspace is another one, or its token is refused.
             OriginGone: The ID means nothing, or nothing any more.
             OriginTooLarge: It has more bytes than we take.
             OriginError: See `storage.errors`.
         """
-        account = self._account(ref)
-        resolved = await self._resolve(ref, account)
+        if ref.workspace_id != self._account.workspace_id:
+            raise OriginRefused("The workspace has another account at the provider.")
+        resolved = await self._resolve(ref)
         with self._observed("download"):
-            resolved, response = await self._fetch(ref, account, resolved)
+            resolved, response = await self._fetch(ref, resolved)
             async with aclosing(response):
                 size = _check_head(resolved, response.headers)
                 _check_size(size, self._provider.max_size)
@@ -121,15 +122,9 @@ class WhatsAppClient:
                         chunks=chunks,
                     )
 
-    def _account(self, ref: MediaRef) -> Account:
-        account = self._accounts.get(ref.workspace_id)
-        if account is None:
-            raise OriginRefused("The workspace has no account at the provider.")
-        return account
-
-    async def _resolve(self, ref: MediaRef, account: Account) -> Resolved:
-        url = self._provider.resolve_url(ref.provider_media_id, ref.phone_number_id or account.phone_number_id)
-        credentials = self._provider.credentials(account)
+    async def _resolve(self, ref: MediaRef) -> Resolved:
+        url = self._provider.resolve_url(ref.provider_media_id, ref.phone_number_id or self._account.phone_number_id)
+        credentials = self._provider.credentials(self._account)
         with self._observed("resolve"):
             async with time_limit(self._provider.timeouts.resolve, "to resolve the ID"):
                 response = await self._exchange.get(url, credentials, welcome={HTTPStatus.OK})
@@ -137,20 +132,20 @@ class WhatsAppClient:
             _check_size(resolved.size, self._provider.max_size)
             return resolved
 
-    async def _fetch(self, ref: MediaRef, account: Account, resolved: Resolved) -> tuple[Resolved, httpx.Response]:
-        response = await self._follow(resolved, account)
+    async def _fetch(self, ref: MediaRef, resolved: Resolved) -> tuple[Resolved, httpx.Response]:
+        response = await self._follow(resolved)
         if response.status_code == HTTPStatus.NOT_FOUND and self._provider.profile.attempts > 1:
             await response.aclose()
-            resolved = await self._resolve(ref, account)  # a URL lives for five minutes, and sometimes less
-            response = await self._follow(resolved, account)
+            resolved = await self._resolve(ref)  # a URL lives for five minutes, and sometimes less
+            response = await self._follow(resolved)
         if response.status_code != HTTPStatus.OK:
             raise await self._exchange.failure(response)
         return resolved, response
 
-    async def _follow(self, resolved: Resolved, account: Account) -> httpx.Response:
+    async def _follow(self, resolved: Resolved) -> httpx.Response:
         """Ask for the bytes through at most `MAX_HOPS` redirects, each checked before it is asked."""
         url = self._provider.download_url(resolved.url)
-        credentials = self._provider.credentials(account)
+        credentials = self._provider.credentials(self._account)
         welcome = {HTTPStatus.OK, HTTPStatus.NOT_FOUND, *_REDIRECTS}
         async with time_limit(self._provider.timeouts.headers, "to begin the download"):
             for _ in range(MAX_HOPS + 1):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Self
 from urllib.parse import quote
 
 import httpx
@@ -51,6 +52,7 @@ class Profile:
 
     name: str
     breaker: BreakerPolicy
+    base_url: str = GRAPH_URL
     auth_header: str = "Authorization"
     auth_prefix: str = "Bearer "
     is_versioned: bool = True
@@ -68,6 +70,7 @@ META = Profile(name="meta", breaker=BreakerPolicy(errors=20, window=60.0, cooldo
 DIALOG360 = Profile(
     name="360dialog",
     breaker=BreakerPolicy(errors=15, window=3600.0, cooldown=1800.0, ceiling=19, counts_permanent=True),
+    base_url="https://waba-v2.360dialog.io",
     auth_header="D360-API-KEY",
     auth_prefix="",
     is_versioned=False,
@@ -119,6 +122,21 @@ class Provider:
             raise ValueError("the provider's base URL must be http(s)://host[:port][/path]")
         if not _VERSION.fullmatch(self.api_version):
             raise ValueError("the API version must look like v23.0")
+
+    @classmethod
+    def of(cls, profile: str, *, base_url: str | None, api_version: str, hosts: HostRules | None) -> Self:
+        """Build the provider of a profile, by its name; None is what the profile says; the version needs no ``v``.
+
+        Raises:
+            ValueError: The base URL is malformed.
+        """
+        chosen = PROFILES[profile]
+        return cls(
+            base_url=base_url or chosen.base_url,
+            api_version=f"v{api_version.removeprefix('v')}",
+            profile=chosen,
+            hosts=hosts or META_HOST_RULES,
+        )
 
     @property
     def _base(self) -> httpx.URL:

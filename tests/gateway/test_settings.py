@@ -89,7 +89,7 @@ def test_every_variable_with_wrong_values_has_a_test() -> None:
         *(f"AWS_{each}" for each in ("S3_BUCKET", "ENDPOINT_URL_S3")),
         *(f"R2_{each}" for each in ("ACCOUNT_ID", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "BUCKET", "ENDPOINT")),
         *(f"WHATSAPP_{each}" for each in ("ACCESS_TOKEN", "APP_SECRET", "VERIFY_TOKEN", "PHONE_NUMBER_ID")),
-        "WHATSAPP_DOWNLOAD_HOSTS",  # read with the provider
+        *("WHATSAPP_DOWNLOAD_HOSTS", "MEDIA_WORKSPACES"),  # read with the provider
     }
     variables = {str(field.alias) for part in PARTS for field in part.model_fields.values()}
     assert variables == takes_any_text | {name for name, _ in WRONG}

@@ -291,9 +291,9 @@ async def test_a_tombstone_is_brought_back_by_a_put_but_not_by_a_webhook(host: H
     simulator = Simulator()
     body = encode(simulator.webhooks.payload(simulator.webhooks.media(simulator.add(b"x", "image/jpeg"), wamid="m1")))
     intake = Intake(records=host.records, queue=host.queue, ingest=True)
-    assert await intake.accept(body, workspace_id="w1") == 1
+    assert (await intake.accept(body, route=lambda _: "w1")).new == 1
     await registry.delete("m1")
-    assert await intake.accept(body, workspace_id="w1") == 0
+    assert (await intake.accept(body, route=lambda _: "w1")).new == 0
     assert (await host.get("m1")).deleted_at is not None
     record, created = await registry.register(registered())
     assert created

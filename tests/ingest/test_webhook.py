@@ -31,7 +31,7 @@ def simulator() -> Simulator:
 
 
 def read(payload: object) -> list[NewMessage]:
-    return media_in(parse(encode(payload)), workspace_id="w1", now=NOON)  # type: ignore[arg-type] # anything may come
+    return media_in(parse(encode(payload)), route=lambda _: "w1", now=NOON)  # type: ignore[arg-type] # anything may come
 
 
 def with_value(value: Json) -> Json:

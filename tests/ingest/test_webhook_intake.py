@@ -42,7 +42,7 @@ class Desk:
 
     async def accept(self, payload: Json | bytes) -> int:
         body = payload if isinstance(payload, bytes) else encode(payload)
-        return await self.intake.accept(body, workspace_id="w1")
+        return (await self.intake.accept(body, route=lambda _: "w1")).new
 
     async def jobs(self) -> list[str]:
         found = await self.queue.jobs(limit=10_000)

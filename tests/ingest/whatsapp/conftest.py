@@ -51,7 +51,7 @@ def account(simulator: Simulator) -> Account:
 @pytest.fixture
 async def client(provider: Provider, account: Account) -> AsyncIterator[WhatsAppClient]:
     """A client of the simulator."""
-    async with WhatsAppClient(provider, {"default": account}) as opened:
+    async with WhatsAppClient(provider, account) as opened:
         yield opened
 
 
@@ -111,8 +111,8 @@ class ScriptedServer:
     async def client(self, **changes: Any) -> AsyncIterator[WhatsAppClient]:
         """Open a client of this server; ``changes`` are fields of its provider."""
         provider = Provider(base_url=self.url, hosts=HostRules.parse(self.url), timeouts=PATIENT)
-        accounts = {"default": Account(workspace_id="default", access_token=TOKEN)}
-        async with WhatsAppClient(replace(provider, **changes), accounts) as opened:
+        account = Account(workspace_id="default", access_token=TOKEN)
+        async with WhatsAppClient(replace(provider, **changes), account) as opened:
             yield opened
 
 

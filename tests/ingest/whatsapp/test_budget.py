@@ -148,7 +148,7 @@ async def test_360dialog_is_never_driven_to_block_us() -> None:
     simulator = Simulator(access_token="t", profile=SimulatedProfile.DIALOG360)
     async with serve(simulator) as endpoints:
         target = WhatsAppProvider(base_url=endpoints.graph_url, profile=DIALOG360)
-        async with WhatsAppClient(target, {"a": Account(workspace_id="a", access_token="t")}) as client:
+        async with WhatsAppClient(target, Account(workspace_id="a", access_token="t")) as client:
             origin = BudgetedOrigin(client, breaker=DIALOG360.breaker)
             reads = (read(origin, ref(str(media_id))) for media_id in range(1, 60))
             outcomes = await asyncio.gather(*reads, return_exceptions=True)

@@ -76,7 +76,7 @@ def open_connections(client: WhatsAppClient) -> list[object]:
 
 @asynccontextmanager
 async def client_of(provider: Provider, account: Account, **changes: Any) -> AsyncIterator[WhatsAppClient]:
-    async with WhatsAppClient(replace(provider, **changes), {"default": account}) as client:
+    async with WhatsAppClient(replace(provider, **changes), account) as client:
         yield client
 
 
@@ -147,7 +147,7 @@ async def test_the_number_of_the_medium_wins_over_that_of_the_account(
     scripted: Scripted, of_ref: str | None, of_account: str | None, expected: str
 ) -> None:
     account = Account(workspace_id="default", access_token="t", phone_number_id=of_account)
-    async with WhatsAppClient(Provider(base_url=scripted.url), {"default": account}) as client:
+    async with WhatsAppClient(Provider(base_url=scripted.url), account) as client:
         with pytest.raises(OriginFailed):
             await read(client, MediaRef(workspace_id="default", provider_media_id="123", phone_number_id=of_ref))
     assert scripted.requests[0].startswith(f"GET /v23.0/123{expected} HTTP/1.1\r\n")
@@ -185,9 +185,12 @@ async def test_an_id_that_can_be_none_is_gone_without_asking(scripted: Scripted,
     assert scripted.requests == []
 
 
-async def test_a_workspace_without_an_account_is_refused(client: WhatsAppClient) -> None:
+async def test_a_medium_of_another_workspace_is_refused_without_asking(
+    client: WhatsAppClient, simulator: Simulator
+) -> None:
     with pytest.raises(OriginRefused):
-        await read(client, MediaRef(workspace_id="other", provider_media_id="1"))
+        await read(client, MediaRef(workspace_id="other", provider_media_id=medium(simulator).id))
+    assert list(simulator.requests) == []
 
 
 # Errors --------------------------------------------------------------------------------------------------------------
@@ -456,7 +459,7 @@ async def test_a_listed_name_that_leads_inward_is_not_dialled(scripted: Scripted
         return ["127.0.0.1"]
 
     scripted.answers = [scripted.resolve_answer("https://lookaside.fbsbx.com/x")]
-    async with WhatsAppClient(Provider(base_url=scripted.url), {"default": account}, resolver=inward) as client:
+    async with WhatsAppClient(Provider(base_url=scripted.url), account, resolver=inward) as client:
         with pytest.raises(OriginFailed, match="may not be dialled"):
             await read(client, ref("1"))
 
@@ -541,7 +544,7 @@ async def test_connecting_has_its_own_limit(scripted: Scripted, account: Account
         return []
 
     provider = Provider(base_url=scripted.url, timeouts=Timeouts(connect=SHORT))
-    async with WhatsAppClient(provider, {"default": account}, resolver=never) as client:
+    async with WhatsAppClient(provider, account, resolver=never) as client:
         with pytest.raises(OriginTimeout, match="to be reached"):
             await read(client, ref("1"))
 
@@ -682,7 +685,7 @@ async def test_every_call_is_observed(scene: Scene, ref: Ref, faults: Faults, ex
         seen.append((operation, outcome))
 
     found = medium(simulator, faults)
-    async with WhatsAppClient(provider, {"default": account}, observe=observe) as client:
+    async with WhatsAppClient(provider, account, observe=observe) as client:
         with suppress(OriginError):
             await read(client, ref(found.id))
     assert seen == expected
