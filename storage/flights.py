@@ -55,8 +55,8 @@ class FlightObserver(Protocol):
 class Flights:
     """Opens flights, shares them, and closes each behind its last reader.
 
-    A workspace may have as many as leave equally many to the next one, of ``2 * max_flights`` in all: those whose
-    provider hangs share what they take, and whoever comes last still finds some.
+    Of ``2 * max_flights`` in all, a workspace may have as many as it leaves free for others: half of them where it is
+    alone. Those whose providers hang come to have equal shares, and one more share stays free.
     """
 
     def __init__(
