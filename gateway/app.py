@@ -78,6 +78,7 @@ def routes(services: Services) -> list[Resource]:
     }
     return [
         Resource("/media/messages/{message_id}", "media", medium),
+        Resource("/media/messages/{message_id}/hls/{file}", "stream", {"GET": services.media, "HEAD": services.media}),
         Resource("/media/messages/{message_id}/info", "info", {"GET": endpoint(messages.info)}),
         Resource("/media/messages/{message_id}/url", "url", {"POST": endpoint(messages.mint)}),
         Resource("/media/messages/{message_id}/retry", "retry", {"POST": endpoint(messages.retry)}),

@@ -10,6 +10,7 @@ from time import time
 from urllib.parse import quote, urlencode
 
 from gateway.errors import Forbidden, Unauthorized
+from gateway.variants import HLS, MASTER, ORIGINAL
 
 MAX_LIFE = 7 * 24 * 3600  # seconds, of a minted URL
 DEFAULT_LIFE = 3600
@@ -31,6 +32,11 @@ def signature(key: bytes, message_id: str, variant: str, *, download: bool, exp:
     """Return ``sig`` of the contract: base64url, unpadded, of the HMAC-SHA256 over version, subject and expiry."""
     text = f"v1\n{message_id}\n{variant}\n{int(download)}\n{exp}"
     return urlsafe_b64encode(hmac.digest(key, text.encode(), hashlib.sha256)).rstrip(b"=").decode()
+
+
+def segment(message_id: str) -> str:
+    """Return a message's id as one segment of a path; dots alone too, which clients take for steps in it."""
+    return quote(message_id, safe="") if message_id.strip(".") else message_id.replace(".", "%2E")
 
 
 class Signer:
@@ -68,16 +74,19 @@ class Signer:
         kid, key = next(iter(self._keys.items()))
         bucket = max(1, expires_in // _BUCKETS)
         exp = -int(-(self._clock() + expires_in) // bucket) * bucket
-        query = {"variant": variant} if variant != "original" else {}
+        query = {"variant": variant} if variant not in {ORIGINAL, HLS} else {}
         query |= {"download": "1"} if download else {}
         query |= {"exp": str(exp), "kid": kid, "sig": signature(key, message_id, variant, download=download, exp=exp)}
-        return SignedUrl(f"{self.unsigned(message_id, base=base)}?{urlencode(query)}", exp)
+        return SignedUrl(f"{self._path(message_id, variant, base)}?{urlencode(query)}", exp)
 
-    def unsigned(self, message_id: str, *, base: str = "") -> str:
+    def unsigned(self, message_id: str, variant: str = ORIGINAL, *, base: str = "") -> str:
         """Return the URL of a message's medium, for who has another credential; ``base`` as for `mint`."""
-        # Clients take dots alone for steps in the path.
-        segment = quote(message_id, safe="") if message_id.strip(".") else message_id.replace(".", "%2E")
-        return f"{self._public_url or base}/media/messages/{segment}"
+        query = f"?variant={variant}" if variant not in {ORIGINAL, HLS} else ""
+        return self._path(message_id, variant, base) + query
+
+    def _path(self, message_id: str, variant: str, base: str) -> str:
+        stream = f"/{HLS}/{MASTER}" if variant == HLS else ""  # players tell a playlist by its name
+        return f"{self._public_url or base}/media/messages/{segment(message_id)}{stream}"
 
     def check(self, message_id: str, variant: str, *, download: bool, query: Mapping[str, str]) -> bool:
         """Whether the query's signature opens that variant now; compared in constant time."""

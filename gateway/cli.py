@@ -148,23 +148,58 @@ def list_jobs(
 @jobs_app.command("retry")
 def retry_jobs(
     message_ids: Annotated[list[str] | None, typer.Argument(help="Messages whose medium to ingest again.")] = None,
-    dead: Annotated[bool, typer.Option("--dead", help="All of which the last job is dead.")] = False,
+    dead: Annotated[bool, typer.Option("--dead", help="Every job that is dead.")] = False,
 ) -> None:
-    """Ingest again."""
-    from ingest.queue import DEAD, HIGH, INGEST, Queue
+    """Ingest messages again, or do again what has died."""
+    from ingest.queue import DEAD, INGEST, QUEUE_OF, Queue
 
     if not message_ids and not dead:
         _stop("name messages, or give --dead")
 
     async def again(queue: Queue) -> int:
-        found = [job for job in await queue.jobs(status=DEAD, limit=MAX_JOBS) if job.kind == INGEST]
-        wanted = dict.fromkeys([*(message_ids or []), *(job.subject for job in found if dead)])
-        for message_id in wanted:
-            await queue.enqueue(INGEST, message_id, HIGH)
-        await queue.forget([job.id for job in found if job.subject in wanted])
+        found = await queue.jobs(status=DEAD, limit=MAX_JOBS)
+        wanted = dict.fromkeys((INGEST, message_id) for message_id in message_ids or [])
+        wanted |= dict.fromkeys((job.kind, job.subject) for job in found if dead and job.kind in QUEUE_OF)
+        for kind, subject in wanted:
+            await queue.enqueue(kind, subject, QUEUE_OF[kind])
+        await queue.forget([job.id for job in found if (job.kind, job.subject) in wanted])
         return len(wanted)
 
     typer.echo(f"{_with_queue(again)} enqueued")
+
+
+@jobs_app.command("reprocess")
+def reprocess(
+    message_ids: Annotated[list[str] | None, typer.Argument(help="Messages whose medium to process again.")] = None,
+    workspace: Annotated[str | None, typer.Option(help="All media of this workspace.")] = None,
+    outdated: Annotated[bool, typer.Option("--outdated", help="Only what an older recipe has made.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make the variants of stored media again; what there is stays until then. Exit status 1 where nothing is found."""
+    from ingest import reprocessing
+    from ingest.queue import Queue
+    from storage.database import open_engine
+    from storage.records import Records
+    from storage.renditions import Renditions
+
+    if bool(message_ids) == (workspace is not None or outdated):
+        _stop("name either messages, or --workspace or --outdated")
+    settings = _settings()
+
+    async def again(queue: Queue) -> int:
+        engine = open_engine(settings.storage.records_url)
+        try:
+            if message_ids:
+                found = reprocessing.of_messages(Records(engine), message_ids)
+            else:
+                found = reprocessing.of_workspace(Renditions(engine), workspace, outdated=outdated)
+            return await reprocessing.enqueue(queue, found)
+        finally:
+            await engine.dispose()
+
+    count = _with_queue(again)
+    typer.echo(json.dumps({"enqueued": count}) if as_json else f"{count} enqueued")
+    raise typer.Exit(0 if count else PROBLEM)
 
 
 @jobs_app.command("cancel")

@@ -6,7 +6,18 @@ from urllib.parse import quote
 
 MAX_FILENAME_LENGTH = 150  # characters; with four bytes each still near what a file system takes
 
-_INLINE_TYPES = re.compile(r"(?:image|audio|video)/(?!.*(?:svg|xml))[0-9a-z!#$&^_.+-]+|text/plain")
+_INLINE_TYPES = re.compile(
+    r"(?:image|audio|video)/(?!.*(?:svg|xml))[0-9a-z!#$&^_.+-]+|text/plain|application/vnd\.apple\.mpegurl"
+)
+_SUFFIXES = {
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/webp": ".webp",
+    "video/mp4": ".mp4",
+    "audio/mp4": ".m4a",
+    "audio/mpeg": ".mp3",
+    "audio/ogg": ".ogg",
+}  # of the types that variants have
 _PATH_SEPARATOR = re.compile(r"[/\\]")
 _EXTENSION = re.compile(r"\.[0-9A-Za-z]{1,16}")
 _PERCENT_ESCAPE = re.compile(r"%(?=[0-9A-Fa-f]{2})")
@@ -40,6 +51,14 @@ def content_disposition(filename: str | None, *, attachment: bool, content_type:
     fallback = _ascii_fallback(name)
     extended = "" if fallback == name else f"; filename*=UTF-8''{quote(name, safe=_ATTR_CHARS)}"
     return f'{disposition}; filename="{fallback}"{extended}'
+
+
+def variant_filename(filename: str | None, content_type: str) -> str | None:
+    """Return the name of a variant's file: its medium's, with the extension of its own type."""
+    if not filename or content_type not in _SUFFIXES:
+        return filename
+    stem, dot, extension = filename.rpartition(".")
+    return (stem if stem and _EXTENSION.fullmatch(dot + extension) else filename) + _SUFFIXES[content_type]
 
 
 def safe_filename(filename: str) -> str:

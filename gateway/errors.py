@@ -8,6 +8,7 @@
     ├── Forbidden               a bad or expired one
     ├── NotFound                unknown, without media, or not to be seen with this credential
     ├── Deleted                 the message was deleted
+    ├── Quarantined             its content is malware
     ├── MethodNotAllowed        the resource does not know the method
     ├── PreconditionFailed      RFC 9110 §13
     ├── RangeNotSatisfiable     RFC 9110 §14.2
@@ -72,6 +73,12 @@ class Deleted(GatewayError):
     code = "deleted"
 
 
+class Quarantined(GatewayError):
+    """The medium is malware, and nobody gets it."""
+
+    code = "quarantined"
+
+
 class MethodNotAllowed(GatewayError):
     """The resource does not support this method."""
 
@@ -121,6 +128,7 @@ TABLE: dict[type[Exception], Row] = {
     NotFound: Row(404, "No such medium"),
     MethodNotAllowed: Row(405, "Method not allowed"),
     Deleted: Row(410, "Deleted"),
+    Quarantined: Row(410, "Quarantined"),
     PreconditionFailed: Row(412, "Precondition failed"),
     ContentTooLarge: Row(413, "Too large"),
     NotReady: Row(503, "Not ready", 5),

@@ -1,20 +1,25 @@
 """``GET`` and ``HEAD`` on a message's medium: pure ASGI, from the request's line to the last byte."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from time import perf_counter
 from urllib.parse import parse_qsl
 
+import structlog
 from starlette.types import Receive, Scope, Send
 
-from gateway.auth import Gatekeeper
-from gateway.errors import BadRequest, Deleted, NotFound
+from gateway.auth import Gatekeeper, segment
+from gateway.disposition import variant_filename
+from gateway.errors import BadRequest, Deleted, NotFound, Quarantined
 from gateway.metrics import Metrics
+from gateway.playlists import credential_of, readdressed
 from gateway.responses import Asked, Decision, decide, send_body, send_bodyless
-from gateway.variants import ORIGINAL, VARIANTS
+from gateway.showing import Showing, Shown
+from gateway.variants import HLS, MASTER, ORIGINAL, PLAYLIST_TYPE, VARIANTS
 from storage.cache import RecordCache
-from storage.errors import OriginGone
+from storage.errors import MediaError, OriginGone
 from storage.layers import EXPIRED
-from storage.record import MediaRecord, Status
+from storage.record import MediaRecord, Processing, Status
 from storage.representation import Representation
 from storage.retrieval import Retrieval
 from storage.store import ByteRange
@@ -22,22 +27,34 @@ from storage.store import ByteRange
 _MAX_QUERY = 4096  # bytes
 _MAX_PARAMETERS = 100
 
+log = structlog.get_logger()
+
 
 class MediaReader:
-    """Serves originals; an ASGI application for ``/media/messages/{message_id}``."""
+    """Serves media; an ASGI application for ``/media/messages/{message_id}`` and the files of a stream below it."""
 
-    def __init__(self, *, gatekeeper: Gatekeeper, records: RecordCache, retrieval: Retrieval, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        *,
+        gatekeeper: Gatekeeper,
+        records: RecordCache,
+        retrieval: Retrieval,
+        showing: Showing,
+        metrics: Metrics,
+    ) -> None:
         self._gatekeeper = gatekeeper
         self._records = records
         self._retrieval = retrieval
+        self._showing = showing
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = perf_counter()
-        message_id = scope["path_params"]["message_id"]
+        message_id, file = scope["path_params"]["message_id"], scope["path_params"].get("file")
         query = parse_query(scope["query_string"])
-        variant, download = query.get("variant", ORIGINAL), query.get("download") == "1"
+        variant = HLS if file is not None else query.get("variant", ORIGINAL)
+        download = query.get("download") == "1"
         headers = joined_headers(scope["headers"])
         self._gatekeeper.admit_reader(
             message_id, variant, download=download, query=query, api_key=headers.get("x-api-key")
@@ -45,10 +62,32 @@ class MediaReader:
         if variant not in VARIANTS:
             raise BadRequest("There is no such variant.")
         record = await self._record(message_id)
+        shown = await self._shown(record, variant, file, headers.get("accept"))
         asked = Asked(
-            method=scope["method"], headers=headers, variant=variant, download=download, filename=record.filename
+            method=scope["method"],
+            headers=headers,
+            variant=variant,
+            shown=shown.name,
+            final=shown.final,
+            download=download,
+            filename=record.filename
+            if shown.name == ORIGINAL
+            else variant_filename(record.filename, shown.record.content_type or ""),
         )
-        await self._serve(asked, record, began, receive, send)
+        folder = "" if file is not None else f"{segment(message_id)}/{HLS}/"
+        answer = _Answer(asked, shown.record, credential_of(query), folder, began)
+        try:
+            await self._serve(answer, receive, send)
+        except MediaError as error:
+            if shown.record is record or record.stored is None:
+                raise
+            # Such as one that has been made anew since we looked; the original is still there.
+            log.warning("variant could not be read", variant=shown.name, error=type(error).__name__)
+            self._showing.forget(record.stored)
+            if file is not None:
+                raise
+            asked = replace(asked, shown=ORIGINAL, final=False, filename=record.filename)
+            await self._serve(replace(answer, asked=asked, record=record), receive, send)
 
     async def _record(self, message_id: str) -> MediaRecord:
         record = await self._records.get(message_id)
@@ -56,35 +95,69 @@ class MediaReader:
             raise NotFound
         if record.deleted_at is not None:
             raise Deleted
+        if record.stored is not None and record.stored.processing_status == Processing.QUARANTINED:
+            raise Quarantined
         if record.stored is None and record.ref is None:
             raise OriginGone if record.error else NotFound("The message has no medium.")
         return record
 
-    async def _serve(self, asked: Asked, record: MediaRecord, began: float, receive: Receive, send: Send) -> None:
-        if asked.method == "HEAD" or self._retrieval.readable(record) is not None:
+    async def _shown(self, record: MediaRecord, variant: str, file: str | None, accept: str | None) -> Shown:
+        if file is None:
+            return await self._showing.choose(record, variant, accept)
+        shown = await self._showing.exactly(record, HLS if file == MASTER else f"{HLS}/{file}")
+        if shown is None:
+            raise NotFound("There is no such stream, or not yet.")
+        return shown
+
+    async def _serve(self, answer: "_Answer", receive: Receive, send: Send) -> None:
+        asked, record = answer.asked, answer.record
+        # What a playlist looks like depends on the request, so it has to be read to be described.
+        if not answer.is_playlist and (asked.method == "HEAD" or self._retrieval.readable(record) is not None):
             known = await self._retrieval.describe(record)
             if not known.verified and record.status is Status.FAILED and record.error == EXPIRED:
                 raise OriginGone
             decision = decide(asked, known)
             if asked.method == "HEAD" or decision.status == 304:  # noqa: PLR2004 Not Modified
-                await send_bodyless(_timed(decision, known, began), send)
-                self._metrics.served(known.source, decision.status, perf_counter() - began, 0)
+                await send_bodyless(_timed(decision, known, answer.began), send)
+                self._metrics.served(known.source, decision.status, perf_counter() - answer.began, 0)
                 return
-        await self._stream(asked, record, began, receive, send)
+        await self._stream(answer, receive, send)
 
-    async def _stream(self, asked: Asked, record: MediaRecord, began: float, receive: Receive, send: Send) -> None:
+    async def _stream(self, answer: "_Answer", receive: Receive, send: Send) -> None:
+        asked = answer.asked
+
         def want(representation: Representation) -> tuple[ByteRange, ...] | None:
-            return decide(asked, representation).ranges
+            return None if answer.is_playlist else decide(asked, representation).ranges
 
-        async with self._retrieval.open(record, want) as opened:
+        async with self._retrieval.open(answer.record, want) as opened:
+            if answer.is_playlist:
+                opened = await readdressed(opened, folder=answer.folder, credential=answer.credential)  # noqa: PLW2901 the same, as served
             representation = opened.representation
             decision = decide(asked, representation)
-            first_byte = perf_counter() - began
-            answer = _timed(decision, representation, began)
-            sent = await send_body(answer, opened, receive, send) if decision.status != 304 else 0  # noqa: PLR2004
-            if decision.status == 304:  # noqa: PLR2004 Not Modified
-                await send_bodyless(answer, send)
+            first_byte = perf_counter() - answer.began
+            timed = _timed(decision, representation, answer.began)
+            bodyless = decision.status == 304 or asked.method == "HEAD"  # noqa: PLR2004 Not Modified
+            sent = 0 if bodyless else await send_body(timed, opened, receive, send)
+            if bodyless:
+                await send_bodyless(timed, send)
         self._metrics.served(representation.source, decision.status, first_byte, sent)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One request on its way to its answer."""
+
+    asked: Asked
+    record: MediaRecord
+    credential: str
+    """What the URIs of a playlist carry."""
+    folder: str
+    """Where they lie, relative to the request."""
+    began: float
+
+    @property
+    def is_playlist(self) -> bool:
+        return self.asked.shown.startswith(HLS) and self.record.content_type == PLAYLIST_TYPE
 
 
 def _timed(decision: Decision, representation: Representation, began: float) -> Decision:

@@ -1,5 +1,6 @@
 """What the host application does with messages: register, look at, mint URLs for, retry, list and delete."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -12,21 +13,26 @@ from gateway.errors import BadRequest, Deleted, NotFound
 from gateway.variants import ORIGINAL, VARIANTS
 from ingest.registry import Registry
 from ingest.whatsapp.answers import normalise_sha256
-from storage.record import Cursor, MediaRecord, NewMessage, Status
+from storage.record import Cursor, MediaRecord, NewMessage, Processing, Status
 from storage.records import MAX_PAGE
+from storage.renditions import NOTHING, Processed, Renditions
 
 PROCESSED = (
     "width",
     "height",
     "duration",
     "codec",
+    "audio_codec",
+    "bitrate",
+    "frames",
+    "pages",
     "blurhash",
     "lqip",
     "dominant_color",
     "waveform",
     "exif",
 )
-"""What only the processing of a medium finds out: null until then."""
+"""What only the processing of a medium finds out: null until then, and where there is no such thing."""
 _MAX_SIZE = 2**53  # bytes; beyond, JSON numbers are not exact
 
 
@@ -108,7 +114,8 @@ class Listing(BaseModel):
 class Messages:
     """The endpoints; all of them need the host application's API key."""
 
-    def __init__(self, *, gatekeeper: Gatekeeper, signer: Signer, registry: Registry) -> None:
+    def __init__(self, *, gatekeeper: Gatekeeper, signer: Signer, registry: Registry, renditions: Renditions) -> None:
+        self._renditions = renditions
         self._gatekeeper = gatekeeper
         self._signer = signer
         self._registry = registry
@@ -125,7 +132,8 @@ class Messages:
             record, created = await self._registry.copy(new, source, ingest=registration.ingest)
         else:
             record, created = await self._registry.register(new, ingest=registration.ingest)
-        return json_response(self._info(record, request), 201 if created else 200)
+        (info,) = await self._infos([record], request)
+        return json_response(info, 201 if created else 200)
 
     async def delete(self, request: Request) -> Response:
         """Delete a message's medium: 204, also where it is gone already."""
@@ -136,7 +144,8 @@ class Messages:
 
     async def info(self, request: Request) -> Response:
         """Show the record and what is known of the medium."""
-        return json_response(self._info(await self._live(self._admit(request)), request))
+        (info,) = await self._infos([await self._live(self._admit(request))], request)
+        return json_response(info)
 
     async def mint(self, request: Request) -> Response:
         """Mint a signed URL for one variant."""
@@ -168,7 +177,7 @@ class Messages:
         found, cursor = await self._registry.page(
             workspace_id=listing.workspace_id, status=listing.status, after=listing.cursor, limit=listing.limit
         )
-        messages = [self._info(record, request) for record in found]
+        messages = await self._infos(found, request)
         return json_response({"messages": messages, "next_cursor": cursor.encode() if cursor else None})
 
     def _admit(self, request: Request) -> str:
@@ -184,7 +193,14 @@ class Messages:
             raise Deleted
         return record
 
-    def _info(self, record: MediaRecord, request: Request) -> dict[str, Any]:
+    async def _infos(self, records: Sequence[MediaRecord], request: Request) -> list[dict[str, Any]]:
+        known = await self._renditions.describe([each.stored.id for each in records if each.stored is not None])
+        return [
+            self._info(each, known.get(each.stored.id, NOTHING) if each.stored else NOTHING, request)
+            for each in records
+        ]
+
+    def _info(self, record: MediaRecord, processed: Processed, request: Request) -> dict[str, Any]:
         stored = record.stored
         return {
             "message_id": record.message_id,
@@ -196,23 +212,41 @@ class Messages:
             "mime_type": record.content_type or record.declared_type,
             "size": stored.size if stored else record.declared_size,
             "sha256": stored.sha256 if stored else record.declared_sha256,
-            **dict.fromkeys(PROCESSED),
+            **{name: processed.facts.get(name) for name in PROCESSED},
             "filename": record.filename,
             "stored_url": stored.url if stored else None,
             "stored_at": timestamp(record.media_stored_at) if stored else None,
             "storage_backend": stored.backend if stored else None,
             "expires_at": timestamp(record.expires_at),
             "created_at": timestamp(record.created_at),
-            "variants": self._variants(record, request),
+            "variants": self._variants(record, processed, request),
         }
 
-    def _variants(self, record: MediaRecord, request: Request) -> dict[str, Any]:
-        if record.stored is None:
+    def _variants(self, record: MediaRecord, processed: Processed, request: Request) -> dict[str, Any]:
+        stored = record.stored
+        if stored is None or stored.processing_status == Processing.QUARANTINED:
             return {}
-        base, signer = _base(request), self._signer
-        message_id = record.message_id
-        url = signer.mint(message_id, base=base).url if signer.can_mint else signer.unsigned(message_id, base=base)
-        return {"original": {"url": url, "size": record.stored.size, "type": record.content_type}}
+        shown = [(ORIGINAL, stored.size, record.content_type or stored.content_type)]
+        shown += [
+            (name, _total(name, processed), variant.content_type)
+            for name, variant in sorted(processed.variants.items())
+            if "/" not in name and variant.backend == stored.backend
+        ]
+        base = _base(request)
+        return {
+            name: {"url": self._url(record.message_id, name, base), "size": size, "type": content_type}
+            for name, size, content_type in shown
+        }
+
+    def _url(self, message_id: str, variant: str, base: str) -> str:
+        if self._signer.can_mint:
+            return self._signer.mint(message_id, variant, base=base).url
+        return self._signer.unsigned(message_id, variant, base=base)
+
+
+def _total(name: str, processed: Processed) -> int:
+    """Return the bytes of a variant, those of all its files where it has several: a stream."""
+    return sum(each.size for each in processed.variants.values() if each.name.partition("/")[0] == name)
 
 
 def _base(request: Request) -> str:

@@ -70,6 +70,30 @@ class Metrics:
             registry=registry,
             buckets=_SLOW,
         )
+        self.processing_steps = Histogram(
+            "media_gateway_processing_step_duration_seconds",
+            "Steps of processing.",
+            ("step", "outcome"),
+            registry=registry,
+            buckets=_SLOW,
+        )
+        self.processing_children = Counter(
+            "media_gateway_processing_children_ended", "Child processes that ended.", ("reason",), registry=registry
+        )
+        self.variants = Counter("media_gateway_variants_made", "Variants stored.", ("variant",), registry=registry)
+        self.variant_bytes = Counter(
+            "media_gateway_variant_bytes", "Bytes of variants stored.", ("variant",), registry=registry
+        )
+        self.saved_bytes = Counter(
+            "media_gateway_compression_saved_bytes",
+            "Bytes that a variant takes less than its original.",
+            ("variant",),
+            registry=registry,
+        )
+        self.deduplicated_bytes = Counter(
+            "media_gateway_dedup_saved_bytes", "Bytes that did not have to be stored again.", registry=registry
+        )
+        self.quarantines = Counter("media_gateway_media_quarantined", "Media found to be malware.", registry=registry)
         self.breakers = Gauge(
             "media_gateway_upstream_breaker_open",
             "1 while an account's breaker is open.",
@@ -121,6 +145,29 @@ class Metrics:
     def job_ended(self, kind: str, outcome: str, seconds: float) -> None:
         """Count an attempt of a job."""
         self.jobs.labels(kind, outcome).observe(seconds)
+
+    def step_ended(self, step: str, outcome: str, seconds: float) -> None:
+        """Count a step of processing."""
+        self.processing_steps.labels(step, outcome).observe(seconds)
+
+    def child_ended(self, reason: str) -> None:
+        """Count a child process that ended."""
+        self.processing_children.labels(reason).inc()
+
+    def variant_made(self, name: str, original: int, size: int) -> None:
+        """Count a variant that was stored; sizes in bytes. The files of a stream count as one."""
+        name = name.partition("/")[0]
+        self.variants.labels(name).inc()
+        self.variant_bytes.labels(name).inc(size)
+        self.saved_bytes.labels(name).inc(max(0, original - size))
+
+    def quarantined(self) -> None:
+        """Count malware."""
+        self.quarantines.inc()
+
+    def deduplicated(self, size: int) -> None:
+        """Count an object that was stored already; ``size`` in bytes."""
+        self.deduplicated_bytes.inc(size)
 
     def breaker_states(self, states: Mapping[str, str]) -> None:
         """Show which accounts' breakers are ``open``."""

@@ -38,7 +38,11 @@ class Asked:
     headers: Mapping[str, str]
     """Lower-case names; the values of a repeated field joined by a comma."""
     variant: str = ORIGINAL
-    """As the URL names it; so far there is nothing but originals to serve."""
+    """As the URL names it."""
+    shown: str = ORIGINAL
+    """The name of the variant that is served for it."""
+    final: bool = True
+    """Whether it may be kept: what stands in for a variant that is not ready may not."""
     download: bool = False
     filename: str | None = None
     """Of the message's record."""
@@ -68,7 +72,7 @@ def decide(asked: Asked, representation: Representation) -> Decision:
     if outcome is Outcome.PRECONDITION_FAILED:
         raise PreconditionFailed
     if outcome is Outcome.NOT_MODIFIED:
-        return Decision(304, _encoded(_caching(asked, representation, etag) | _source(representation)), ())
+        return Decision(304, _encoded(_caching(asked, representation, etag) | _source(asked, representation)), ())
     headers = _describing(asked, representation, etag)
     size = representation.size
     if size is None:  # the provider has not said how much is coming: neither a length nor ranges
@@ -98,9 +102,8 @@ def _partial(headers: dict[str, str], ranges: tuple[ByteRange, ...], size: int, 
 
 def _caching(asked: Asked, representation: Representation, etag: str | None) -> dict[str, str]:
     """Return what a 304 repeats of the 200 (RFC 9110 section 15.4.5)."""
-    stands_in = asked.variant not in {ORIGINAL, AUTO}  # for one that may be ready the next time
     headers = {
-        "cache-control": "no-store" if stands_in else PRIVATE,
+        "cache-control": PRIVATE if asked.final else "no-store",
         "last-modified": format_http_date(representation.last_modified),
     }
     if asked.variant == AUTO:
@@ -108,13 +111,13 @@ def _caching(asked: Asked, representation: Representation, etag: str | None) -> 
     return headers | ({"etag": etag} if etag else {})
 
 
-def _source(representation: Representation) -> dict[str, str]:
-    return {"x-media-source": representation.source, "x-media-variant": ORIGINAL}
+def _source(asked: Asked, representation: Representation) -> dict[str, str]:
+    return {"x-media-source": representation.source, "x-media-variant": asked.shown.partition("/")[0]}
 
 
 def _describing(asked: Asked, representation: Representation, etag: str | None) -> dict[str, str]:
     content_type = representation.content_type
-    headers = _caching(asked, representation, etag) | _source(representation)
+    headers = _caching(asked, representation, etag) | _source(asked, representation)
     headers |= {
         "content-type": content_type,
         "content-disposition": content_disposition(

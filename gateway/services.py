@@ -16,23 +16,30 @@ from gateway.messages import Messages
 from gateway.metrics import Metrics
 from gateway.operations import Operations
 from gateway.settings import Settings
+from gateway.showing import Showing
 from gateway.webhooks import Webhooks
 from gateway.workspaces import read_workspaces
+from ingest.processing.limits import Limits
+from ingest.processing.pool import Pool
+from ingest.processing.steps import Ceilings
 from ingest.queue import HIGH, INGEST, Queue
 from ingest.registry import Registry
+from ingest.rendering import Rendering
+from ingest.scanner import ClamAddress, Scanner
 from ingest.subscriptions import Subscriptions
 from ingest.webhook import Intake
 from ingest.whatsapp.accounts import Accounts
 from ingest.whatsapp.budget import MAX_REMEMBERED, BudgetedOrigin
 from ingest.whatsapp.client import WhatsAppClient
 from ingest.workspaces import Workspace
-from storage.cache import BodyCache, RecordCache
+from storage.cache import BodyCache, RecordCache, VariantCache
 from storage.database import open_engine
 from storage.flights import Flights
 from storage.local import LocalStore
 from storage.middleware import MeteredStore, RetryingStore
 from storage.record import MediaRecord
 from storage.records import Records
+from storage.renditions import Renditions
 from storage.retrieval import Retrieval
 from storage.s3 import R2Store, S3Config, S3Store
 from storage.settings import StorageSettings
@@ -53,14 +60,16 @@ class Foundation:
     registry: CollectorRegistry
     engine: AsyncEngine
     records: Records
+    renditions: Renditions
+    rendering: Rendering
     queue: Queue
     store: ObjectStore
     spools: Spools
     workspaces: Mapping[str, Workspace]
     origin: Accounts
     flights: Flights
-    sweep_store: Callable[[timedelta], Awaitable[int]]
-    """Deletes what processes that were killed a while ago have left unfinished in the store."""
+    sweep_files: Callable[[timedelta], Awaitable[int]]
+    """Deletes what processes that were killed a while ago have left unfinished in the store, or in work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +98,8 @@ async def open_foundation(
         stack.callback(spools.close)
         workspaces = await asyncio.to_thread(read_workspaces, settings)
         origin = await stack.enter_async_context(open_origin(workspaces.values(), metrics))
+        renditions = Renditions(engine)
+        rendering = await stack.enter_async_context(open_rendering(settings, renditions, store, metrics))
         flights = Flights(spools, origin, observer=metrics)
         stack.push_async_callback(flights.drain, DRAIN)
         yield Foundation(
@@ -97,21 +108,51 @@ async def open_foundation(
             registry=registry,
             engine=engine,
             records=Records(engine),
+            renditions=renditions,
+            rendering=rendering,
             queue=queue,
             store=store,
             spools=spools,
             workspaces=workspaces,
             origin=origin,
             flights=flights,
-            sweep_store=_sweeper(settings.storage),
+            sweep_files=_sweeper(settings.storage, rendering),
         )
 
 
-def _sweeper(settings: StorageSettings) -> Callable[[timedelta], Awaitable[int]]:
-    async def nothing(_: timedelta) -> int:  # the vendor's own lifecycle ends what was begun and left
-        return 0
+def _sweeper(settings: StorageSettings, rendering: Rendering) -> Callable[[timedelta], Awaitable[int]]:
+    async def sweep(older_than: timedelta) -> int:
+        # Of a bucket, the vendor's own lifecycle ends what was begun and left.
+        drafts = await LocalStore(settings.path).sweep(older_than) if settings.backend == "local" else 0
+        return drafts + await rendering.sweep(older_than)
 
-    return LocalStore(settings.path).sweep if settings.backend == "local" else nothing
+    return sweep
+
+
+@asynccontextmanager
+async def open_rendering(
+    settings: Settings, renditions: Renditions, store: ObjectStore, metrics: Metrics
+) -> AsyncIterator[Rendering]:
+    """Open the pool of children that decode media; none is started before it is needed."""
+    processing = settings.processing
+    pool = Pool(
+        scratch=settings.storage.scratch_path,
+        children=processing.children,
+        limits=Limits(memory=processing.memory, seconds=processing.seconds),
+        ceilings=Ceilings(pixels=processing.max_pixels, frames=processing.max_frames, seconds=processing.max_seconds),
+        observer=metrics,
+    )
+    try:
+        yield Rendering(
+            renditions=renditions,
+            store=store,
+            pool=pool,
+            scratch=settings.storage.scratch_path,
+            scanner=Scanner(ClamAddress.parse(processing.clamd)) if processing.clamd else None,
+            observer=metrics,
+        )
+    finally:
+        await pool.aclose()
 
 
 @asynccontextmanager
@@ -192,6 +233,7 @@ def build_services(foundation: Foundation) -> Services:
     wants_ingest = settings.ingest.ingest != "off"
     registry = Registry(
         records=records,
+        renditions=foundation.renditions,
         cache=cached_records,
         queue=queue,
         flights=foundation.flights,
@@ -204,9 +246,10 @@ def build_services(foundation: Foundation) -> Services:
             gatekeeper=gatekeeper,
             records=cached_records,
             retrieval=_retrieval(foundation, bodies),
+            showing=Showing(variants=VariantCache(foundation.renditions.of), rendering=foundation.rendering),
             metrics=foundation.metrics,
         ),
-        messages=Messages(gatekeeper=gatekeeper, signer=signer, registry=registry),
+        messages=Messages(gatekeeper=gatekeeper, signer=signer, registry=registry, renditions=foundation.renditions),
         webhooks=Webhooks(
             Subscriptions(foundation.workspaces.values()),
             Intake(records=records, queue=queue, ingest=wants_ingest),

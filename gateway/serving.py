@@ -22,6 +22,7 @@ from gateway.protocol import LeanProtocol
 from gateway.services import open_foundation
 from gateway.settings import ConfigurationError, Settings
 from ingest import queue
+from ingest.queue import PROCESS, processing_queue
 from ingest.tasks import Tasks
 from ingest.worker import Upkeep, Worker
 from ingest.workflows import Workflows
@@ -94,21 +95,30 @@ async def work(settings: Settings, *, concurrency: int, metrics_port: int | None
     async with open_foundation(settings, metrics, registry) as base:
         loop = asyncio.get_running_loop()
         tasks = Tasks(
-            records=base.records, store=base.store, flights=base.flights, spools=base.spools, forget=base.origin.forget
+            records=base.records,
+            renditions=base.renditions,
+            store=base.store,
+            flights=base.flights,
+            spools=base.spools,
+            forget=base.origin.forget,
+            process=lambda stored: base.queue.enqueue(PROCESS, stored.id, processing_queue(stored.content_type)),
+            deduplicated=metrics.deduplicated,
         )
         worker = Worker(
             queue_url=settings.queue_url,
             queue=base.queue,
             records=base.records,
+            renditions=base.renditions,
             flights=base.flights,
             liveness=Liveness(base.engine),
-            sweep_store=base.sweep_store,
+            sweep_files=base.sweep_files,
             upkeep=Upkeep(ingest=settings.ingest.ingest != "off"),
             on_beat=lambda: metrics.breaker_states(base.origin.states()),
         )
         running = worker.running(
-            lambda: Workflows(tasks, loop, delays=settings.ingest.retry_delays, observer=metrics),
+            lambda: Workflows(tasks, base.rendering, loop, delays=settings.ingest.retry_delays, observer=metrics),
             concurrency=concurrency,
+            processors=settings.processing.children,
             polling=settings.ingest.poll_interval,
             grace=settings.gateway.graceful_timeout,
         )

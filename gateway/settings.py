@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ingest.processing.settings import ProcessingSettings
 from ingest.settings import IngestSettings
 from storage.settings import StorageSettings
 
@@ -70,6 +71,7 @@ class Settings:
 
     gateway: GatewaySettings
     ingest: IngestSettings
+    processing: ProcessingSettings
     storage: StorageSettings
 
     @classmethod
@@ -80,7 +82,12 @@ class Settings:
             ConfigurationError: A value is wrong, missing or contradicts another.
         """
         try:
-            settings = cls(gateway=GatewaySettings(), ingest=IngestSettings(), storage=StorageSettings())
+            settings = cls(
+                gateway=GatewaySettings(),
+                ingest=IngestSettings(),
+                processing=ProcessingSettings(),
+                storage=StorageSettings(),
+            )
         except ValidationError as error:
             raise ConfigurationError(_one_line(error)) from None
         if settings.gateway.auth == "off" and not is_loopback(settings.gateway.listen_host):

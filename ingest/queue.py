@@ -21,11 +21,18 @@ from storage.records import InTransaction
 
 HIGH = "media-high"  # what has just arrived or been asked for
 LOW = "media-low"  # sweeps, deletions, upkeep
+PROCESSING = "media-processing"  # pictures, sound and documents
+FILMS = "media-films"  # apart, so that no picture waits for a film
+QUEUES = (HIGH, LOW, PROCESSING, FILMS)
 INGEST = "ingest"
+PROCESS = "process"
 DELETE = "delete"
+QUEUE_OF = {INGEST: HIGH, PROCESS: PROCESSING, DELETE: LOW}
+"""Where a job waits that is done again."""
 APPLICATION = "media-gateway"
 APPLICATION_VERSION = "1"  # fixed: a new release takes over the jobs of the old one
 PRIORITY = 10
+UPKEEP = 100  # the priority of what can wait for all else
 DEAD = ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 WAITING = ("ENQUEUED", "DELAYED")
 DONE = ("SUCCESS", "CANCELLED")
@@ -107,7 +114,7 @@ class Queue:
             for subject in subjects:
                 await self.enqueue(kind, subject, queue)
 
-    async def enqueue(self, kind: str, subject: str, queue: str = HIGH) -> None:
+    async def enqueue(self, kind: str, subject: str, queue: str = HIGH, *, priority: int = PRIORITY) -> None:
         """Write a job, unless this has written one of the same kind and subject that has not ended yet.
 
         What `within` writes is not counted, nor what is in another queue: jobs may meet, and the steps allow for it.
@@ -115,7 +122,7 @@ class Queue:
         Raises:
             RecordsUnavailable: The queue's database does not answer.
         """
-        options = _options(kind, queue)
+        options = _options(kind, queue, priority)
         options["deduplication_id"] = f"{kind}:{subject}"
 
         def write() -> None:
@@ -162,7 +169,7 @@ class Queue:
             with self._engine.connect() as connection:
                 rows = connection.execute(_BACKLOG.select_from(status)).all()
             waiting = {row.queue_name: Backlog(row.queue_name, row.depth, row.oldest / 1000) for row in rows}
-            return [waiting.get(name, Backlog(name, 0, None)) for name in (HIGH, LOW)]
+            return [waiting.get(name, Backlog(name, 0, None)) for name in QUEUES]
 
         found: list[Backlog] = await self._ask(count)
         return found
@@ -190,8 +197,13 @@ def _open_engine(url: str, busy_timeout: float) -> Engine:
     )
 
 
-def _options(kind: str, queue: str) -> EnqueueOptions:
-    return EnqueueOptions(workflow_name=kind, queue_name=queue, priority=PRIORITY)
+def processing_queue(content_type: str) -> str:
+    """Return the queue in which media of a type wait to be processed."""
+    return FILMS if content_type.startswith("video/") else PROCESSING
+
+
+def _options(kind: str, queue: str, priority: int = PRIORITY) -> EnqueueOptions:
+    return EnqueueOptions(workflow_name=kind, queue_name=queue, priority=priority)
 
 
 def _job(status: Any) -> Job:

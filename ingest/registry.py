@@ -12,6 +12,7 @@ from storage.flights import Flights
 from storage.origin import MediaRef
 from storage.record import Cursor, MediaRecord, NewMessage, Status
 from storage.records import Records
+from storage.renditions import Renditions
 
 
 class Registry:
@@ -21,6 +22,7 @@ class Registry:
         self,
         *,
         records: Records,
+        renditions: Renditions,
         cache: RecordCache,
         queue: Queue,
         flights: Flights,
@@ -31,6 +33,7 @@ class Registry:
 
         Args:
             records: The database.
+            renditions: Knows what has yet to be processed.
             cache: Records that readers of this process have seen.
             queue: Where jobs are written.
             flights: Whose spools a deletion drops.
@@ -38,6 +41,7 @@ class Registry:
             ingest: False writes no jobs: MEDIA_INGEST=off.
         """
         self._records = records
+        self._renditions = renditions
         self._cache = cache
         self._queue = queue
         self._flights = flights
@@ -86,7 +90,7 @@ class Registry:
         _, created = await self._records.register(new)
         content_type = source.content_type or source.stored.content_type
         await self._records.adopt(new.message_id, source.stored, content_type=content_type)
-        await self._records.mark(new.message_id, Status.COMPLETED)
+        await self._renditions.settle(new.message_id)  # its object's own job is under way, if it needs one
         self._cache.forget(new.message_id)
         record = await self._records.get(new.message_id)
         if record is None:

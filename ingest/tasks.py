@@ -1,8 +1,8 @@
-"""What the jobs do: fetch, verify, adopt or store, publish; and delete. Each step may be killed and run again."""
+"""What the ingest and delete jobs do: fetch, verify, adopt or store, publish. Each step may be killed and run again."""
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -14,6 +14,7 @@ from storage.origin import MediaRef
 from storage.pilot import Order
 from storage.record import MediaRecord, Status, StoredObject
 from storage.records import Records
+from storage.renditions import Renditions
 from storage.sniff import SNIFF_LENGTH, effective_type
 from storage.spool import Spools
 from storage.store import ByteRange, ObjectStore
@@ -57,10 +58,20 @@ class Tasks:
         store: ObjectStore,
         flights: Flights,
         spools: Spools,
+        renditions: Renditions,
         forget: Callable[[MediaRef], None],
+        process: Callable[[StoredObject], Awaitable[None]],
+        deduplicated: Callable[[int], None],
     ) -> None:
-        """Take the collaborators; ``forget`` lets the provider be asked again for what it has refused."""
+        """Take the collaborators.
+
+        ``forget`` lets the provider be asked again for what it has refused, ``process`` writes the job of an object
+        that has yet to be processed, ``deduplicated`` is told of the bytes that did not have to be stored again.
+        """
+        self._deduplicated = deduplicated
+        self._renditions = renditions
         self._forget = forget
+        self._process = process
         self._records = records
         self._store = store
         self._flights = flights
@@ -88,13 +99,14 @@ class Tasks:
         return await self._adopt_declared(record) or await self._fetch(record)
 
     async def publish(self, message_id: str) -> None:
-        """Announce that a message's medium is ready, and drop its spool."""
+        """Announce that a message's original is ready, have it processed, and drop its spool."""
         record = await self._records.get(message_id)
         if record is None:
             return
-        if record.deleted_at is None and record.status is not Status.COMPLETED:
-            await self._records.mark(message_id, Status.COMPLETED, attempt=record.attempts)
+        unprocessed = await self._renditions.settle(message_id)
         await self._flights.discard(record.spool)
+        if unprocessed is not None:
+            await self._process(unprocessed)
 
     async def fail(self, message_id: str, failure: Failure, attempt: int, *, dead: bool) -> None:
         """Remember why a message's ingest failed, unless another job has stored it meanwhile."""
@@ -115,6 +127,9 @@ class Tasks:
             return
         if doomed.backend != self._store.backend:
             raise StoreForbidden(f"The object lies in a store that is not configured: {doomed.backend}.")
+        for variant in (await self._renditions.of(object_id)).values():
+            if variant.backend == self._store.backend:
+                await self._store.delete(variant.key)
         await self._store.delete(doomed.key)
         await self._records.bury(object_id)
 
@@ -145,7 +160,7 @@ class Tasks:
             return None
         if await self._adopt(record, known, content_type) is None:
             return "deleted"
-        return "deduplicated" if await self._present(known) else None
+        return self._saved(known) if await self._present(known) else None
 
     async def _prefix(self, stored: StoredObject) -> bytes:
         if stored.size == 0:
@@ -187,17 +202,21 @@ class Tasks:
         winner = await self._adopt(record, candidate, landed.content_type)
         if winner is None:
             return "deleted"
-        return "stored" if winner.id == candidate.id else "deduplicated"
+        return "stored" if winner.id == candidate.id else self._saved(winner)
 
     async def _share(self, record: MediaRecord, known: StoredObject, landed: Landed) -> str:
         """Refer to an object first, and look for its bytes then: what is referred to is not being deleted."""
         if await self._adopt(record, known, landed.content_type) is None:
             return "deleted"
         if await self._present(known):
-            return "kept" if known.key == record.key else "deduplicated"
+            return "kept" if known.key == record.key else self._saved(known)
         await self._store.delete(known.key)  # what is left of it, if anything
         await self._store.put(known.key, self._spools.data(landed.name), content_type=known.content_type)
         return "stored"
+
+    def _saved(self, known: StoredObject) -> str:
+        self._deduplicated(known.size)
+        return "deduplicated"
 
     async def _put(self, record: MediaRecord, landed: Landed) -> StoredObject:
         """Store the spool's bytes and return the object as it was stored.

@@ -13,14 +13,29 @@ from uuid import uuid4
 import structlog
 from dbos import DBOS, DBOSConfig
 
-from ingest.queue import APPLICATION, APPLICATION_VERSION, DEAD, DELETE, HIGH, INGEST, LOW, Job, Queue
+from ingest.queue import (
+    APPLICATION,
+    APPLICATION_VERSION,
+    DEAD,
+    DELETE,
+    FILMS,
+    HIGH,
+    INGEST,
+    LOW,
+    PROCESS,
+    PROCESSING,
+    QUEUES,
+    Job,
+    Queue,
+)
 from ingest.workflows import Workflows
 from storage.database import sync_url
 from storage.errors import MediaError
 from storage.flights import Flights
 from storage.liveness import Liveness
-from storage.record import Status
+from storage.record import Processing, Status
 from storage.records import Records
+from storage.renditions import Renditions
 
 HEARTBEAT = 5.0  # seconds
 DEAD_AFTER = 30.0  # seconds without a heartbeat; sooner where the process is seen to be gone
@@ -57,49 +72,52 @@ class Worker:
         queue_url: str,
         queue: Queue,
         records: Records,
+        renditions: Renditions,
         flights: Flights,
         liveness: Liveness,
-        sweep_store: Callable[[timedelta], Awaitable[int]],
+        sweep_files: Callable[[timedelta], Awaitable[int]],
         upkeep: Upkeep,
         on_beat: Callable[[], None],
     ) -> None:
         """Take the collaborators.
 
-        ``sweep_store`` deletes what was left unfinished in the store for so long; ``on_beat`` is called with every
-        heartbeat, for what is to be seen of this process from outside.
+        ``sweep_files`` deletes what was left unfinished in the store or in work for so long; ``on_beat`` is called
+        with every heartbeat, for what is to be seen of this process from outside.
         """
         self._on_beat = on_beat
         self.executor_id = uuid4().hex
         self._queue_url = queue_url
         self._queue = queue
         self._records = records
+        self._renditions = renditions
         self._flights = flights
         self._liveness = liveness
-        self._sweep_store = sweep_store
+        self._sweep_files = sweep_files
         self._upkeep = upkeep
 
     @asynccontextmanager
     async def running(
-        self, define: Callable[[], Workflows], *, concurrency: int, polling: float, grace: float
+        self, define: Callable[[], Workflows], *, concurrency: int, processors: int, polling: float, grace: float
     ) -> AsyncIterator[None]:
         """Run jobs while inside; on leaving, take no new ones and let the running ones end for ``grace`` seconds.
 
         Args:
             define: Registers the workflows, between the construction of DBOS and its launch.
             concurrency: How many jobs of ``media-high`` run at once; half as many of ``media-low``.
+            processors: How many media are processed at once; of films one less, so that pictures need not wait.
             polling: Seconds between two looks into the queue.
             grace: Seconds.
         """
         await self._beat()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(_repeated(self._beat, HEARTBEAT))  # until the last job has ended
-            await asyncio.to_thread(self._launch, define, concurrency, polling)
+            await asyncio.to_thread(self._launch, define, _slots(concurrency, processors), polling)
             stack.push_async_callback(self._stop, grace)
             await stack.enter_async_context(_repeated(self._recover, HEARTBEAT))
             await stack.enter_async_context(_repeated(self._sweep, self._upkeep.interval))
             yield
 
-    def _launch(self, define: Callable[[], Workflows], concurrency: int, polling: float) -> None:
+    def _launch(self, define: Callable[[], Workflows], slots: dict[str, int], polling: float) -> None:
         config = DBOSConfig(
             name=APPLICATION,
             system_database_url=sync_url(self._queue_url),
@@ -107,18 +125,16 @@ class Worker:
             executor_id=self.executor_id,
             log_level="WARNING",
             run_migrations=False,
-            max_executor_threads=2 * concurrency + 8,
+            max_executor_threads=sum(slots.values()) + 8,
         )
         DBOS(config=config)
         define()
-        DBOS.listen_queues([HIGH, LOW])
+        DBOS.listen_queues(list(QUEUES))
         DBOS.launch()
-        DBOS.register_queue(
-            HIGH, worker_concurrency=concurrency, polling_interval_sec=polling, on_conflict="always_update"
-        )
-        DBOS.register_queue(
-            LOW, worker_concurrency=max(1, concurrency // 2), polling_interval_sec=polling, on_conflict="always_update"
-        )
+        for queue, running in slots.items():
+            DBOS.register_queue(
+                queue, worker_concurrency=running, polling_interval_sec=polling, on_conflict="always_update"
+            )
 
     async def _stop(self, grace: float) -> None:
         # Our row stays: a job that takes longer than the grace is taken over by who finds us dead.
@@ -155,7 +171,7 @@ class Worker:
         await self._queue.prune(completed_before=(now - KEEP_DEAD).isoformat(), status=DEAD)
         age = timedelta(seconds=self._upkeep.spool_age)
         await self._flights.sweep(older_than=age, max_bytes=self._upkeep.spool_bytes)
-        await self._sweep_store(age)
+        await self._sweep_files(age)
 
     async def _enqueue(self, kind: str, subject: str, dead: list[Job]) -> None:
         """Write a job in place of dead ones, unless the last of them is too young for another try."""
@@ -173,6 +189,9 @@ class Worker:
     async def _answered(self, job: Job) -> bool:
         if job.kind == DELETE:
             return await self._records.doomed(job.subject) is None
+        if job.kind == PROCESS:
+            stored = await self._renditions.object(job.subject)
+            return stored is None or stored.processing_status == Processing.COMPLETED
         record = await self._records.get(job.subject)
         return record is None or record.deleted_at is not None or record.status is Status.COMPLETED
 
@@ -197,6 +216,16 @@ async def _forever(work: Callable[[], Awaitable[None]], interval: float) -> None
         except Exception:  # the queue's own errors have no common class; a bug must not end the heartbeat either
             log.exception("upkeep failed", work=work.__name__)
         await asyncio.sleep(interval)
+
+
+def _slots(concurrency: int, processors: int) -> dict[str, int]:
+    """Return how many jobs of each queue run at once."""
+    return {
+        HIGH: concurrency,
+        LOW: max(1, concurrency // 2),
+        PROCESSING: processors,
+        FILMS: max(1, processors - 1),
+    }
 
 
 def _host() -> str:

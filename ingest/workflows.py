@@ -9,11 +9,13 @@ from typing import Any, Protocol
 import structlog
 from dbos import DBOS, EnqueueOptions
 
-from ingest.queue import DELETE, HIGH, INGEST, LOW, PRIORITY
+from ingest.queue import DELETE, INGEST, PRIORITY, PROCESS, QUEUE_OF
+from ingest.rendering import Rendering
 from ingest.tasks import Failure, Tasks, next_delay
 from storage.errors import MediaError
 
 STEP_DEADLINE = 900.0  # seconds; a step that takes longer is a bug, and its worker must not hang for ever
+PROCESS_DEADLINE = 4 * 3600.0  # a film may take as long as it lasts for each of its variants
 
 log = structlog.get_logger()
 
@@ -34,17 +36,24 @@ class JobObserver(Protocol):
     """What wants to know of jobs, such as metrics."""
 
     def job_ended(self, kind: str, outcome: str, seconds: float) -> None:
-        """An attempt ended: ``stored``, ``deduplicated``, ``kept``, ``deleted``, ``retried`` or ``dead``."""
+        """An attempt ended, such as ``stored``, ``deduplicated``, ``kept``, ``processed``, ``retried`` or ``dead``."""
 
 
 class Workflows:
     """Runs `Tasks` under DBOS. DBOS calls from threads of its own; the tasks live on the worker's event loop."""
 
     def __init__(
-        self, tasks: Tasks, loop: asyncio.AbstractEventLoop, *, delays: tuple[float, ...], observer: JobObserver
+        self,
+        tasks: Tasks,
+        rendering: Rendering,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        delays: tuple[float, ...],
+        observer: JobObserver,
     ) -> None:
         """Register the workflows; ``delays`` are the seconds before the second, third, … attempt."""
         self._tasks = tasks
+        self._rendering = rendering
         self._loop = loop
         self._delays = delays
         self._observer = observer
@@ -53,6 +62,10 @@ class Workflows:
         @DBOS.workflow(name=INGEST)
         def ingest(message_id: str, attempt: int) -> str:
             return self._ingest(message_id, attempt)
+
+        @DBOS.workflow(name=PROCESS)
+        def process(object_id: str, attempt: int) -> str:
+            return self._process(object_id, attempt)
 
         @DBOS.workflow(name=DELETE)
         def delete(object_id: str, attempt: int) -> str:
@@ -70,6 +83,17 @@ class Workflows:
         self._step("fail", lambda: self._tasks.fail(message_id, failure, attempt, dead=delay is None))
         return self._again(job, failure, delay)
 
+    def _process(self, object_id: str, attempt: int) -> str:
+        job = _Attempt(PROCESS, object_id, attempt)
+        result = self._step("process", lambda: self._rendering.process(object_id), deadline=PROCESS_DEADLINE)
+        if "failure" not in result:
+            return self._ended(job, result["outcome"])
+        failure = Failure(**result["failure"])
+        delay = next_delay(failure, attempt, self._delays)
+        if delay is None:
+            self._step("give up", lambda: self._rendering.give_up(object_id, failure.code))
+        return self._again(job, failure, delay)
+
     def _delete(self, object_id: str, attempt: int) -> str:
         job = _Attempt(DELETE, object_id, attempt)
         result = self._step("delete", lambda: self._tasks.delete(object_id))
@@ -84,8 +108,9 @@ class Workflows:
             self._ended(job, "dead")
             log.error("job is dead", kind=job.kind, subject=job.subject, attempts=job.number + 1, code=failure.code)
             raise DeadLetter(f"{failure.code}: {failure.detail}")
-        queue = HIGH if job.kind == INGEST else LOW
-        options = EnqueueOptions(workflow_name=job.kind, queue_name=queue, priority=PRIORITY, delay_seconds=delay)
+        options = EnqueueOptions(
+            workflow_name=job.kind, queue_name=QUEUE_OF[job.kind], priority=PRIORITY, delay_seconds=delay
+        )
         DBOS.enqueue_workflow_with_options(options, job.subject, job.number + 1)
         return self._ended(job, "retried")
 
@@ -93,13 +118,15 @@ class Workflows:
         self._observer.job_ended(job.kind, outcome, perf_counter() - job.began)
         return outcome
 
-    def _step(self, name: str, work: Callable[[], Coroutine[Any, Any, str | None]]) -> dict[str, Any]:
+    def _step(
+        self, name: str, work: Callable[[], Coroutine[Any, Any, str | None]], *, deadline: float = STEP_DEADLINE
+    ) -> dict[str, Any]:
         """Do one step of a job, once: its result is kept in the queue's database."""
 
         def run() -> dict[str, Any]:
             future = asyncio.run_coroutine_threadsafe(_result(work()), self._loop)
             try:
-                return future.result(STEP_DEADLINE)
+                return future.result(deadline)
             finally:
                 future.cancel()
 

@@ -161,14 +161,19 @@ def effective_type(declared: str | None, prefix: bytes) -> str:
     """
     sniffed = sniff(prefix)
     media_type = _normalise(declared or "")
-    essence = media_type.partition(";")[0]
-    if essence in _UNKNOWN_TYPES:
+    named = essence(media_type)
+    if named in _UNKNOWN_TYPES:
         return sniffed or OCTET_STREAM
     if sniffed is None:
-        return OCTET_STREAM if essence in _RECOGNISABLE_MEDIA else media_type
-    if essence == sniffed or (sniffed in _CONSISTENT and _CONSISTENT[sniffed].fullmatch(essence)):
+        return OCTET_STREAM if named in _RECOGNISABLE_MEDIA else media_type
+    if named == sniffed or (sniffed in _CONSISTENT and _CONSISTENT[sniffed].fullmatch(named)):
         return media_type
-    return _AUDIO_TWINS.get(sniffed, sniffed) if essence.startswith("audio/") else sniffed
+    return _AUDIO_TWINS.get(sniffed, sniffed) if named.startswith("audio/") else sniffed
+
+
+def essence(content_type: str) -> str:
+    """Return a media type in the form of `effective_type` without its parameters."""
+    return content_type.partition(";")[0]
 
 
 def declared_type(declared: str | None) -> str:

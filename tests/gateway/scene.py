@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +13,11 @@ import httpx
 from prometheus_client import CollectorRegistry
 
 from gateway.metrics import Metrics
-from gateway.services import open_foundation
+from gateway.services import Foundation, open_foundation
+from ingest.processing.steps import RECIPE
 from ingest.simulator import Content, Faults, Medium, Simulator
 from ingest.tasks import Tasks
+from storage.record import Processing, StoredObject
 from tests.conftest import Gateway, Provider
 from tests.running import NO_TLS, settings_for
 
@@ -95,16 +97,30 @@ class Scene:
         assert answer.status_code in {200, 201}, answer.text
 
     async def store(self, message: Message, **variables: str) -> Message:
-        """Ingest a message, as a worker with those variables does."""
+        """Ingest a message, as a worker with those variables does; its object counts as processed without variants."""
+        return await self._ingest(message, _finished, **variables)
+
+    async def process(self, message: Message, **variables: str) -> Message:
+        """Ingest a message and make its variants, as a worker with those variables does."""
+        return await self._ingest(message, _processed, **variables)
+
+    async def original(self, message: Message, **variables: str) -> Message:
+        """Ingest a message, of which nothing is made yet, as while a worker has too much to do."""
+        return await self._ingest(message, _nothing, **variables)
+
+    async def _ingest(self, message: Message, processing: "Processed", **variables: str) -> Message:
         registry = CollectorRegistry()
         settings = settings_for(self.gateway.path, **(self.variables | variables))
         async with open_foundation(settings, Metrics(registry), registry) as base:
             tasks = Tasks(
                 records=base.records,
+                renditions=base.renditions,
                 store=base.store,
                 flights=base.flights,
                 spools=base.spools,
                 forget=base.origin.forget,
+                process=lambda stored: processing(base, stored),
+                deduplicated=base.metrics.deduplicated,
             )
             await tasks.original(message.id, fresh=True)
             await tasks.publish(message.id)
@@ -113,6 +129,21 @@ class Scene:
     def forget_requests(self) -> None:
         """Empty the provider's log."""
         self.simulator.requests.clear()
+
+
+Processed = Callable[[Foundation, StoredObject], Awaitable[None]]
+
+
+async def _finished(base: Foundation, stored: StoredObject) -> None:
+    await base.renditions.finish(stored.id, Processing.COMPLETED, recipe=RECIPE, keeping=(), error=None)
+
+
+async def _processed(base: Foundation, stored: StoredObject) -> None:
+    await base.rendering.process(stored.id)
+
+
+async def _nothing(_: Foundation, __: StoredObject) -> None:
+    pass
 
 
 OpenScene = Callable[..., AbstractAsyncContextManager[Scene]]

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ingest.processing.steps import RECIPE
 from ingest.tasks import Tasks
 from storage.errors import OriginError, OriginGone
 from storage.flights import Flights
 from storage.origin import Download, MediaRef
-from storage.record import MediaRecord, NewMessage
+from storage.record import MediaRecord, NewMessage, Processing, StoredObject
 from storage.records import Records
+from storage.renditions import Renditions
 from storage.spool import Spools
 from storage.store import CHUNK_SIZE, ObjectStore
 
@@ -125,7 +127,22 @@ async def open_node(
     flights = Flights(spools, origin)
     records = Records(engine)
     forgotten: list[MediaRef] = []
-    tasks = Tasks(records=records, store=store, flights=flights, spools=spools, forget=forgotten.append)
+    renditions = Renditions(engine)
+    saved: list[int] = []
+
+    async def processed(stored: StoredObject) -> None:
+        await renditions.finish(stored.id, Processing.COMPLETED, recipe=RECIPE, keeping=(), error=None)
+
+    tasks = Tasks(
+        records=records,
+        renditions=renditions,
+        store=store,
+        flights=flights,
+        spools=spools,
+        forget=forgotten.append,
+        process=processed,
+        deduplicated=saved.append,
+    )
     try:
         yield Node(folder=folder, records=records, store=store, origin=origin, tasks=tasks, forgotten=forgotten)
     finally:

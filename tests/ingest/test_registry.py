@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ingest.processing.steps import RECIPE
 from ingest.queue import DELETE, HIGH, INGEST, LOW, Queue
 from ingest.registry import Registry
 from ingest.simulator import Simulator, encode
@@ -18,8 +19,9 @@ from storage.errors import RecordConflict
 from storage.flights import Flights
 from storage.origin import MediaRef
 from storage.pilot import Order
-from storage.record import MediaRecord, NewMessage, Status
+from storage.record import MediaRecord, NewMessage, Processing, Status
 from storage.records import Records
+from storage.renditions import Renditions
 from storage.spool import Spools
 from tests.databases import Databases
 from tests.ingest.node import ScriptedOrigin, jpeg
@@ -33,6 +35,7 @@ class Host:
     """A registry, and all that it works on."""
 
     records: Records
+    renditions: Renditions
     cache: RecordCache
     queue: Queue
     flights: Flights
@@ -42,6 +45,7 @@ class Host:
     def registry(self, *, ingest: bool = True) -> Registry:
         return Registry(
             records=self.records,
+            renditions=self.renditions,
             cache=self.cache,
             queue=self.queue,
             flights=self.flights,
@@ -60,7 +64,9 @@ class Host:
     async def store(self, message_id: str, content_type: str = "image/png") -> MediaRecord:
         """Do what an ingest does."""
         assert await self.records.adopt(message_id, stored(), content_type=content_type) is not None
-        await self.records.mark(message_id, Status.COMPLETED)
+        found = await self.renditions.settle(message_id)
+        if found is not None:
+            await self.renditions.finish(found.id, Processing.COMPLETED, recipe=RECIPE, keeping=(), error=None)
         return await self.get(message_id)
 
 
@@ -75,7 +81,14 @@ async def host(engine: AsyncEngine, queue: Queue, tmp_path: Path) -> AsyncIterat
     records = Records(engine)
     spools = Spools(tmp_path / "spool")
     flights = Flights(spools, ScriptedOrigin({"media-of-m1": jpeg(1)}))
-    yield Host(records=records, cache=RecordCache(records.get), queue=queue, flights=flights, spools=spools)
+    yield Host(
+        records=records,
+        renditions=Renditions(engine),
+        cache=RecordCache(records.get),
+        queue=queue,
+        flights=flights,
+        spools=spools,
+    )
     await flights.drain(1)
     spools.close()
 
