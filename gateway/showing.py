@@ -9,8 +9,9 @@ from cachetools import TTLCache
 
 from gateway.negotiation import Offer, best, nearest
 from gateway.variants import AUTO, ORIGINAL, QUICK, SQUARES
+from ingest.keeping import processable
 from ingest.processing.kinds import kind_of
-from ingest.rendering import Rendering, processable
+from ingest.rendering import Rendering
 from storage.cache import Coalesced, VariantCache
 from storage.errors import MediaError
 from storage.record import MediaRecord, Processing, StoredObject, Variant

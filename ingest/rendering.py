@@ -15,42 +15,17 @@ import aiofiles
 import structlog
 from anyio.to_thread import run_sync
 
+from ingest.keeping import AS_IT_IS, itself, processable, rendition_key, worth_keeping
 from ingest.processing.children import PoolUnavailable
-from ingest.processing.kinds import kind_of
 from ingest.processing.pool import Event, Finished, Rendition
 from ingest.processing.steps import RECIPE, Source
 from ingest.scanner import Scanner
 from storage.errors import MediaError, StoreFull, StoreUnavailable
-from storage.record import Processing, StoredObject, Variant, key_part
+from storage.record import Processing, StoredObject, Variant
 from storage.renditions import Renditions
 from storage.sniff import essence
 from storage.store import ObjectStore
 
-AS_IT_IS = {
-    "image/webp": ("compressed", "webp"),
-    "image/gif": ("compressed",),
-    "audio/ogg": ("compressed",),
-    "application/ogg": ("compressed",),
-}
-"""The variants that are the original itself where nothing better is made: what phones send is as small as it gets."""
-_PLAYED_NOWHERE = {"audio/amr", "audio/amr-wb", "audio/3gpp"}  # by no browser
-_FOLDERS = {
-    "compressed": "compressed",
-    "webp": "webp",
-    "preview": "previews",
-    "aac": "audio",
-    "waveform": "waveforms",
-}
-_SUFFIXES = {
-    "image/jpeg": ".jpg",
-    "image/png": ".png",
-    "image/webp": ".webp",
-    "video/mp4": ".mp4",
-    "audio/mp4": ".m4a",
-    "audio/mpeg": ".mp3",
-    "audio/ogg": ".ogg",
-    "application/vnd.apple.mpegurl": ".m3u8",
-}
 _MAX_ERROR = 500  # characters of what is remembered of failed steps
 
 log = structlog.get_logger()
@@ -166,7 +141,7 @@ class Rendering:
             raise ProcessingUnavailable(str(error)) from error
         for name in AS_IT_IS.get(essence(stored.content_type), ()) if wanted is None else ():
             if name not in harvest.names:
-                harvest.names |= await self._keep(stored, _itself(stored, name))
+                harvest.names |= await self._keep(stored, itself(stored, name))
         return harvest
 
     async def _reap(self, stored: StoredObject, event: Event, harvest: _Harvest) -> None:
@@ -180,7 +155,7 @@ class Rendering:
         if event.facts:
             await self._renditions.learn(stored.id, event.facts)
         if event.step == "compressed" and not event.renditions:  # there was nothing to gain
-            return await self._keep(stored, _itself(stored, event.step))
+            return await self._keep(stored, itself(stored, event.step))
         kept: set[str] = set()
         for rendition in event.renditions:
             if worth_keeping(stored, rendition):
@@ -278,36 +253,6 @@ class Rendering:
             raise StoreUnavailable("The stored object is damaged.")
 
 
-def processable(content_type: str) -> bool:
-    """Whether there is anything to be made of such media."""
-    return kind_of(content_type) is not None
-
-
-def worth_keeping(stored: StoredObject, rendition: Rendition) -> bool:
-    """Whether a rendition serves anybody: none that is smaller by its size alone may be larger than its original.
-
-    What shows another kind of medium (a film's frame, a page, a waveform), or plays where the original does not
-    (``aac``, ``hls``, any of AMR), is kept whatever its size.
-    """
-    picture = stored.content_type.startswith("image/")
-    smaller_or_nothing = picture or rendition.name in {"compressed", "preview"}
-    return rendition.size <= stored.size or not smaller_or_nothing or essence(stored.content_type) in _PLAYED_NOWHERE
-
-
-def rendition_key(stored: StoredObject, rendition: Rendition) -> str:
-    """Return where a rendition lies: ``{folder}/{workspace}/{YYYY}/{MM}/{sha256}…``, ending in its own content's hash.
-
-    So two that make the same variant differently, or at the same time, never write to one key.
-    """
-    name, _, file = rendition.name.partition("/")
-    folder = _FOLDERS.get(name, name if file or name == "hls" else "thumbnails")
-    label = Path(file or name).stem
-    suffix = _SUFFIXES.get(rendition.content_type, "")
-    month = f"{stored.created_at:%Y/%m}"
-    leaf = f"{stored.sha256}-{label}-{rendition.sha256[:16]}{suffix}"
-    return f"{folder}/{key_part(stored.workspace_id)}/{month}/{leaf}"
-
-
 def _left(scratch: Path, before: float) -> list[Path]:
     """Return the folders in work that nobody has touched since then, in seconds since the epoch."""
     return [folder for folder in scratch.glob("render-*") if folder.stat().st_mtime < before]
@@ -316,19 +261,3 @@ def _left(scratch: Path, before: float) -> list[Path]:
 def _remove(folder: Path) -> bool:
     shutil.rmtree(folder, ignore_errors=True)  # it may have been removed since we looked
     return not folder.exists()
-
-
-def _itself(stored: StoredObject, name: str) -> Variant:
-    """Return the original under a variant's name."""
-    return Variant(
-        object_id=stored.id,
-        name=name,
-        content_type=stored.content_type,
-        size=stored.size,
-        sha256=stored.sha256,
-        backend=stored.backend,
-        key=stored.key,
-        url=stored.url,
-        recipe=RECIPE,
-        created_at=datetime.now(UTC),
-    )
