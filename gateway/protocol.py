@@ -1,19 +1,126 @@
-"""The HTTP/1.1 protocol of the server, with less memory for each slow client."""
+"""The HTTP/1.1 protocol of the server, with bounds for each connection: memory, header, and patience."""
 
 import asyncio
-from typing import cast
+import json
+import socket
+import struct
+from typing import ClassVar, cast
+from uuid import uuid4
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+_NO_LINGER = struct.pack("ii", 1, 0)  # see socket(7): a close sends a reset
+
 
 class LeanProtocol(HttpToolsProtocol):
-    """Holds no chunk in user space beyond the one that the kernel has not taken whole.
+    """Holds no chunk in user space beyond the one that the kernel has not taken whole, and no connection for nothing.
 
     The event loop would otherwise queue 64 KiB and more for every client that reads slowly; the kernel's own buffer
     keeps fast ones busy.
+
+    The parser bounds neither the size of a header nor the time that it takes to come, and a transport that is closed
+    waits for ever for a client to take what is left: so both are watched here, below ASGI, which cannot break a
+    connection.
     """
 
+    max_head: ClassVar[int] = 64 * 1024  # bytes of request line and header fields
+    head_patience: ClassVar[float] = 20.0  # seconds for a whole header to come
+    write_patience: ClassVar[float] = 60.0  # seconds in which a client takes no byte of what waits for it
+
+    _transport: asyncio.Transport
+    _in_head = False
+    _head_size = 0
+    _head_due: asyncio.TimerHandle | None = None
+    _write_due: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Pause the application as soon as the kernel's buffer is full."""
+        """Pause the application as soon as the kernel's buffer is full, and wait for a request."""
         super().connection_made(transport)  # type: ignore[arg-type] # uvicorn narrows the type
-        cast("asyncio.WriteTransport", transport).set_write_buffer_limits(high=0)
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=0)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop watching."""
+        self._end_head()
+        self._end_write()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and refuse a header that does not end."""
+        if self._head_due is None and getattr(self.cycle, "response_complete", True):
+            self._await_head()
+        super().data_received(data)
+        if self._in_head:
+            self._head_size += len(data)
+            if self._head_size > self.max_head and not self._transport.is_closing():
+                self._transport.write(_header_too_large())
+                self._transport.close()
+
+    def on_message_begin(self) -> None:
+        """Begin to measure a header."""
+        super().on_message_begin()
+        self._in_head, self._head_size = True, 0
+
+    def on_headers_complete(self) -> None:
+        """Begin the request."""
+        self._end_head()
+        super().on_headers_complete()
+
+    def pause_writing(self) -> None:
+        """Begin to watch the client: it has to take something in time."""
+        super().pause_writing()
+        self._await_progress(self._transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """The client has taken all there was."""
+        self._end_write()
+        super().resume_writing()
+
+    def _await_head(self) -> None:
+        self._head_due = self.loop.call_later(self.head_patience, self._transport.close)
+
+    def _end_head(self) -> None:
+        self._in_head = False
+        if self._head_due is not None:
+            self._head_due.cancel()
+            self._head_due = None
+
+    def _await_progress(self, waiting: int) -> None:
+        self._write_due = self.loop.call_later(self.write_patience, self._check_progress, waiting)
+
+    def _end_write(self) -> None:
+        if self._write_due is not None:
+            self._write_due.cancel()
+            self._write_due = None
+
+    def _check_progress(self, waiting: int) -> None:
+        left = self._transport.get_write_buffer_size()
+        if left < waiting:
+            self._await_progress(left)
+        else:
+            # `close` would wait until the client has taken the rest, and so would the kernel after `abort` alone.
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            self._transport.abort()
+
+
+def _header_too_large() -> bytes:
+    """Return a whole response: there is no request yet that the application could answer."""
+    request_id = uuid4().hex
+    document = {
+        "type": "header-fields-too-large",
+        "title": "Header fields too large",
+        "status": 431,
+        "detail": "The request's header is too large.",
+        "request_id": request_id,
+    }
+    body = json.dumps(document)
+    head = (
+        "HTTP/1.1 431 Request Header Fields Too Large",
+        "content-type: application/problem+json",
+        f"content-length: {len(body)}",
+        "cache-control: no-store",
+        f"x-request-id: {request_id}",
+        "connection: close",
+    )
+    return "\r\n".join((*head, "", body)).encode()
