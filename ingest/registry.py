@@ -1,6 +1,6 @@
 """What the host application may do to a message's medium, each as one durable act: register, copy, retry, delete."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -51,6 +51,10 @@ class Registry:
     async def get(self, message_id: str) -> MediaRecord | None:
         """Return a message's record as the database has it now."""
         return await self._records.get(message_id)
+
+    async def get_many(self, message_ids: Sequence[str]) -> dict[str, MediaRecord]:
+        """Return the records of those messages that are known, by id; one question to the database."""
+        return await self._records.get_many(message_ids)
 
     async def page(
         self, *, workspace_id: str | None, status: Status | None, after: Cursor | None, limit: int

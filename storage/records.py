@@ -38,6 +38,12 @@ class Records:
         async with reading(self._engine) as connection:
             return await rows.get_record(connection, message_id)
 
+    async def get_many(self, message_ids: Sequence[str]) -> dict[str, MediaRecord]:
+        """Return the records of those messages that are known, deleted ones included, by id."""
+        async with reading(self._engine) as connection:
+            found = await connection.execute(rows.joined().where(messages.c.message_id.in_(message_ids)))
+            return {record.message_id: record for record in map(rows.record, found)}
+
     async def page(
         self,
         *,
