@@ -16,12 +16,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import logs
 from gateway.errors import TABLE, MethodNotAllowed, NotFound, Row, problem, problem_response, row_of
+from gateway.forwarded import Networks
+from gateway.limits import Limits, Rate, RateExceeded
 from gateway.metrics import Metrics
 from gateway.middleware import CrossOrigin, Observed
 from gateway.openapi import openapi
 from gateway.routing import Resource
 from gateway.services import Services, open_services
-from gateway.settings import Settings
+from gateway.settings import GatewaySettings, Settings
+from gateway.throttle import Throttle, too_many_requests
 from storage.errors import MediaError
 
 EXPOSED = (
@@ -56,10 +59,10 @@ def create_app(settings: Settings | None = None, *, extra: Extra | None = None) 
                     app.router.routes.extend(more)
                     yield
 
-    handlers = {**dict.fromkeys(TABLE, _failed), HTTPException: _refused}
+    handlers = {**dict.fromkeys(TABLE, _failed), HTTPException: _refused, RateExceeded: _throttled}
     app = Starlette(
         lifespan=lifespan,
-        middleware=[Middleware(Observed, metrics=metrics), *_cors(settings)],
+        middleware=[Middleware(Observed, metrics=metrics), *_cors(settings), _throttle(settings.gateway, metrics)],
         exception_handlers=handlers,
     )
     app.router.redirect_slashes = False  # every resource has one URL
@@ -80,8 +83,9 @@ def routes(services: Services) -> list[Resource]:
         Resource("/media/messages/{message_id}", "media", medium),
         Resource("/media/messages/{message_id}/hls/{file}", "stream", {"GET": services.media, "HEAD": services.media}),
         Resource("/media/messages/{message_id}/info", "info", {"GET": endpoint(messages.info)}),
-        Resource("/media/messages/{message_id}/url", "url", {"POST": endpoint(messages.mint)}),
+        Resource("/media/messages/{message_id}/url", "url", {"POST": endpoint(services.urls.mint)}),
         Resource("/media/messages/{message_id}/retry", "retry", {"POST": endpoint(messages.retry)}),
+        Resource("/media/urls", "urls", {"POST": endpoint(services.urls.mint_many)}),
         Resource("/media/messages", "messages", {"GET": endpoint(messages.page)}),
         Resource("/webhooks/whatsapp", "webhook", webhook),
         Resource("/webhooks/whatsapp/{workspace_id}", "webhook", webhook),
@@ -116,6 +120,23 @@ def _cors(settings: Settings) -> list[Middleware]:
             max_age=86_400,
         )
     ]
+
+
+def _throttle(settings: GatewaySettings, metrics: Metrics) -> Middleware:
+    requests, traffic = Rate.parse(settings.limit_requests), Rate.parse(settings.limit_bytes)
+    return Middleware(
+        Throttle,
+        addresses=Limits(requests, traffic),
+        credentials=Limits(requests, traffic),
+        trusted=Networks.parse(settings.trusted_proxies),
+        observer=metrics,
+    )
+
+
+async def _throttled(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RateExceeded):
+        raise error
+    return too_many_requests(error, request.scope)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

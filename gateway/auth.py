@@ -1,111 +1,94 @@
-"""Credentials to one principal: signed URLs and the host application's API keys; everything else is refused."""
+"""Credentials to one grant: signed URLs, API keys, tokens, and a CDN that vouches for who asks; all else is refused."""
 
 import hashlib
 import hmac
-import re
-from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from time import time
-from urllib.parse import quote, urlencode
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
-from gateway.errors import Forbidden, Unauthorized
-from gateway.variants import HLS, MASTER, ORIGINAL
+from gateway.claims import Principal, TokenRefused
+from gateway.errors import Forbidden, NotFound, Unauthorized
+from gateway.signing import CREDENTIAL, Signer
+from gateway.tokens import Verifier
+from storage.record import MediaRecord
 
-MAX_LIFE = 7 * 24 * 3600  # seconds, of a minted URL
-DEFAULT_LIFE = 3600
-_BUCKETS = 10  # a URL's expiry is rounded up to a tenth of its life, so that caches see the same URL again
-_DIGITS = re.compile(r"[0-9]{1,15}")
-_SIGNED = ("exp", "kid", "sig")
+COOKIE = "media_token"
+Kind = Literal["api-key", "token", "signed-url", "cdn", "nobody"]
 
 
 @dataclass(frozen=True, slots=True)
-class SignedUrl:
-    """A minted URL, and when it ends."""
+class Grant:
+    """What a request's credential has proven."""
 
-    url: str
-    expires_at: int
-    """Unix seconds."""
+    kind: Kind
+    """``nobody`` where credentials are switched off."""
+    credential: str = field(default="", repr=False)
+    """What tells it from all others of its kind."""
+    principal: Principal | None = None
+    """Of a token."""
+
+    def opens(self, record: MediaRecord) -> bool:
+        """Whether the message is one that its holder may see."""
+        return self.principal is None or self.principal.may_see(record)
+
+    def check(self, record: MediaRecord) -> None:
+        """Raise NotFound where the message is somebody else's: not even that it exists is theirs to know."""
+        if not self.opens(record):
+            raise NotFound
 
 
-def signature(key: bytes, message_id: str, variant: str, *, download: bool, exp: int) -> str:
-    """Return ``sig`` of the contract: base64url, unpadded, of the HMAC-SHA256 over version, subject and expiry."""
-    text = f"v1\n{message_id}\n{variant}\n{int(download)}\n{exp}"
-    return urlsafe_b64encode(hmac.digest(key, text.encode(), hashlib.sha256)).rstrip(b"=").decode()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presented:
+    """The credentials that a request brings along, none of them verified."""
 
+    api_key: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    origin_secret: str | None = field(default=None, repr=False)
+    certificate: str | None = None
+    """The subject of a client certificate that a trusted proxy has verified."""
 
-def segment(message_id: str) -> str:
-    """Return a message's id as one segment of a path; dots alone too, which clients take for steps in it."""
-    return quote(message_id, safe="") if message_id.strip(".") else message_id.replace(".", "%2E")
-
-
-class Signer:
-    """Mints and checks signed URLs; several keys are valid at once, the first one signs."""
-
-    def __init__(self, keys: Mapping[str, bytes], *, public_url: str, clock: Callable[[], float] = time) -> None:
-        self._keys = dict(keys)
-        self._public_url = public_url.rstrip("/")
-        self._clock = clock
-
-    @property
-    def can_mint(self) -> bool:
-        """Whether there is a key to sign with."""
-        return bool(self._keys)
-
-    def mint(
-        self,
-        message_id: str,
-        variant: str = "original",
-        *,
-        download: bool = False,
-        expires_in: int = DEFAULT_LIFE,
-        base: str = "",
-    ) -> SignedUrl:
-        """Return a URL that opens one variant for at least ``expires_in`` seconds, and at most a tenth more.
-
-        ``base`` is what the URL begins with where no public URL is configured.
-        Two calls in the same tenth of that life return the same URL, so that browsers and CDNs can cache by it.
-
-        Raises:
-            Forbidden: No signing key is configured.
-        """
-        if not self._keys:
-            raise Forbidden("No signing key is configured: set MEDIA_SIGNING_KEYS.")
-        kid, key = next(iter(self._keys.items()))
-        bucket = max(1, expires_in // _BUCKETS)
-        exp = -int(-(self._clock() + expires_in) // bucket) * bucket
-        query = {"variant": variant} if variant not in {ORIGINAL, HLS} else {}
-        query |= {"download": "1"} if download else {}
-        query |= {"exp": str(exp), "kid": kid, "sig": signature(key, message_id, variant, download=download, exp=exp)}
-        return SignedUrl(f"{self._path(message_id, variant, base)}?{urlencode(query)}", exp)
-
-    def unsigned(self, message_id: str, variant: str = ORIGINAL, *, base: str = "") -> str:
-        """Return the URL of a message's medium, for who has another credential; ``base`` as for `mint`."""
-        query = f"?variant={variant}" if variant not in {ORIGINAL, HLS} else ""
-        return self._path(message_id, variant, base) + query
-
-    def _path(self, message_id: str, variant: str, base: str) -> str:
-        stream = f"/{HLS}/{MASTER}" if variant == HLS else ""  # players tell a playlist by its name
-        return f"{self._public_url or base}/media/messages/{segment(message_id)}{stream}"
-
-    def check(self, message_id: str, variant: str, *, download: bool, query: Mapping[str, str]) -> bool:
-        """Whether the query's signature opens that variant now; compared in constant time."""
-        exp, key = query.get("exp", ""), self._keys.get(query.get("kid", ""))
-        if key is None or not _DIGITS.fullmatch(exp) or int(exp) <= self._clock():
-            return False
-        expected = signature(key, message_id, variant, download=download, exp=int(exp))
-        return hmac.compare_digest(expected.encode(), query.get("sig", "").encode())
+    @classmethod
+    def of(cls, headers: Mapping[str, str], *, certificate: str | None = None) -> "Presented":
+        """Read a request's fields, by their lower-case names."""
+        return cls(
+            api_key=headers.get("x-api-key"),
+            token=_bearer(headers.get("authorization")) or _cookie(headers.get("cookie")),
+            origin_secret=headers.get("x-origin-verify"),
+            certificate=certificate,
+        )
 
 
 class Gatekeeper:
-    """Decides who may do what."""
+    """Decides who may do what; any one good credential is enough."""
 
-    def __init__(self, signer: Signer, api_keys: Sequence[str], *, enabled: bool = True) -> None:
+    def __init__(
+        self,
+        signer: Signer,
+        api_keys: Sequence[str],
+        *,
+        verifier: Verifier | None = None,
+        origin_secrets: Sequence[str] = (),
+        origin_subjects: Collection[str] = (),
+        enabled: bool = True,
+    ) -> None:
+        """Take what proves something.
+
+        Args:
+            signer: Of the gateway's own URLs.
+            api_keys: Of the host application's backend.
+            verifier: Of tokens; None accepts none.
+            origin_secrets: Of a CDN that has checked the viewer itself; several while they are rotated.
+            origin_subjects: Of the certificates of such a CDN.
+            enabled: False lets everybody do everything.
+        """
         self._signer = signer
-        self._digests = [_digest(key) for key in api_keys]
+        self._api_keys = [_digest(key) for key in api_keys]
+        self._verifier = verifier
+        self._origin_secrets = [_digest(secret) for secret in origin_secrets]
+        self._origin_subjects = frozenset(origin_subjects)
         self._enabled = enabled
 
-    def admit_host(self, api_key: str | None) -> None:
+    def host(self, presented: Presented) -> Grant:
         """Let the host application's backend in, and nobody else.
 
         Raises:
@@ -113,33 +96,82 @@ class Gatekeeper:
             Forbidden: It is not one of ours.
         """
         if not self._enabled:
-            return
-        if api_key is None:
+            return Grant("nobody")
+        if presented.api_key is None:
             raise Unauthorized("An API key is needed, as X-API-Key.")
-        if not self._knows(api_key):
-            raise Forbidden
+        return self._by_key(presented) or _refuse()
 
-    def admit_reader(
-        self, message_id: str, variant: str, *, download: bool, query: Mapping[str, str], api_key: str | None
-    ) -> None:
-        """Let in who may read one variant of a message's medium: any one good credential is enough.
+    async def user(self, presented: Presented) -> Grant:
+        """Let the backend in, or somebody with a token; what a token opens is for `Grant.check`.
+
+        Raises:
+            Unauthorized: There is neither in the request.
+            Forbidden: There is one, but it is not good.
+        """
+        if not self._enabled:
+            return Grant("nobody")
+        if presented.api_key is None and presented.token is None:
+            raise Unauthorized("An API key or a token is needed.")
+        return self._by_key(presented) or await self._by_token(presented) or _refuse()
+
+    async def reader(
+        self, presented: Presented, message_id: str, variant: str, *, download: bool, query: Mapping[str, str]
+    ) -> Grant:
+        """Let in who may read one variant of a message's medium; what a token opens is for `Grant.check`.
 
         Raises:
             Unauthorized: There is no credential in the request.
             Forbidden: There is one, but none that opens this.
         """
-        signed = any(name in query for name in _SIGNED)
-        if not self._enabled or (api_key is not None and self._knows(api_key)):
-            return
-        if signed and self._signer.check(message_id, variant, download=download, query=query):
-            return
-        raise Forbidden if signed or api_key is not None else Unauthorized
+        if not self._enabled:
+            return Grant("nobody")
+        signed = any(name in query for name in CREDENTIAL)
+        grant = self._by_key(presented) or self._by_origin(presented)
+        if grant is None and signed and self._signer.check(message_id, variant, download=download, query=query):
+            grant = Grant("signed-url", f"{query['kid']}:{query['sig']}")
+        if grant is None and not signed and presented == Presented():
+            raise Unauthorized
+        return grant or await self._by_token(presented) or _refuse()
 
-    def _knows(self, api_key: str) -> bool:
-        # Digests have one length: compare_digest would tell that of a key.
-        given = _digest(api_key)
-        return any(hmac.compare_digest(given, known) for known in self._digests)
+    def _by_key(self, presented: Presented) -> Grant | None:
+        key = presented.api_key
+        return Grant("api-key", key) if key is not None and _is_one_of(key, self._api_keys) else None
+
+    def _by_origin(self, presented: Presented) -> Grant | None:
+        secret = presented.origin_secret
+        known = secret is not None and _is_one_of(secret, self._origin_secrets)
+        return Grant("cdn") if known or presented.certificate in self._origin_subjects else None
+
+    async def _by_token(self, presented: Presented) -> Grant | None:
+        if presented.token is None or self._verifier is None:
+            return None
+        try:
+            principal = await self._verifier.verify(presented.token)
+        except TokenRefused as error:
+            raise Forbidden(str(error)) from None
+        return Grant("token", principal.subject, principal)
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+def _refuse() -> Grant:
+    raise Forbidden
+
+
+def _bearer(authorization: str | None) -> str | None:
+    scheme, _, token = (authorization or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None  # RFC 9110 section 11.1: schemes ignore case
+
+
+def _cookie(cookies: str | None) -> str | None:
+    """Return the token of a cookie; the first one of that name, as its path is the most specific (RFC 6265 5.4)."""
+    pairs = (pair.strip().partition("=") for pair in (cookies or "").replace(",", ";").split(";"))
+    return next((value for name, _, value in pairs if name == COOKIE), None)
+
+
+def _is_one_of(given: str, known: Sequence[bytes]) -> bool:
+    # Digests have one length: compare_digest would tell that of a key. All are compared: nor does it tell which.
+    digest = _digest(given)
+    return sum(hmac.compare_digest(digest, each) for each in known) > 0
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()

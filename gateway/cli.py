@@ -110,8 +110,8 @@ def sign(
     as_json: JsonFlag = False,
 ) -> None:
     """Print a signed URL for a message's medium."""
-    from gateway.auth import MAX_LIFE, Signer
     from gateway.bodies import timestamp
+    from gateway.signing import MAX_LIFE, Signer
 
     settings = _settings()
     if not settings.gateway.signing_keys:

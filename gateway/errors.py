@@ -50,7 +50,7 @@ class BadRequest(GatewayError):
 
 
 class Unauthorized(GatewayError):
-    """A credential is needed: a signed URL or an API key."""
+    """A credential is needed: a signed URL, a token or an API key."""
 
     code = "unauthorized"
 
@@ -191,7 +191,7 @@ def _detail(error: Exception) -> str:
 def _headers(error: Exception, row: Row) -> dict[str, str]:
     headers = dict(error.headers) if isinstance(error, GatewayError) else {}
     if isinstance(error, Unauthorized):
-        headers["WWW-Authenticate"] = 'ApiKey realm="media"'
+        headers["WWW-Authenticate"] = 'Bearer realm="media", ApiKey realm="media"'
     seconds = getattr(error, "retry_after", None)
     if seconds is None:
         seconds = row.retry_after

@@ -8,14 +8,18 @@ from urllib.parse import parse_qsl
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from gateway.auth import Gatekeeper, segment
+from gateway.admission import Admission
+from gateway.audit import Action
+from gateway.auth import Grant
 from gateway.disposition import variant_filename
 from gateway.errors import BadRequest, Deleted, NotFound, Quarantined
 from gateway.metrics import Metrics
 from gateway.playlists import credential_of, readdressed
 from gateway.responses import Asked, Decision, decide, send_body, send_bodyless
 from gateway.showing import Showing, Shown
+from gateway.signing import segment
 from gateway.variants import HLS, MASTER, ORIGINAL, PLAYLIST_TYPE, VARIANTS
+from ingest.cdn.purge import tags_for
 from storage.cache import RecordCache
 from storage.errors import MediaError, OriginGone
 from storage.layers import EXPIRED
@@ -36,13 +40,13 @@ class MediaReader:
     def __init__(
         self,
         *,
-        gatekeeper: Gatekeeper,
+        admission: Admission,
         records: RecordCache,
         retrieval: Retrieval,
         showing: Showing,
         metrics: Metrics,
     ) -> None:
-        self._gatekeeper = gatekeeper
+        self._admission = admission
         self._records = records
         self._retrieval = retrieval
         self._showing = showing
@@ -56,12 +60,10 @@ class MediaReader:
         variant = HLS if file is not None else query.get("variant", ORIGINAL)
         download = query.get("download") == "1"
         headers = joined_headers(scope["headers"])
-        self._gatekeeper.admit_reader(
-            message_id, variant, download=download, query=query, api_key=headers.get("x-api-key")
-        )
+        grant = await self._admission.reader(scope, headers, message_id, variant, download=download, query=query)
         if variant not in VARIANTS:
             raise BadRequest("There is no such variant.")
-        record = await self._record(message_id)
+        record = await self._record(message_id, grant)
         shown = await self._shown(record, variant, file, headers.get("accept"))
         asked = Asked(
             method=scope["method"],
@@ -69,6 +71,7 @@ class MediaReader:
             variant=variant,
             shown=shown.name,
             final=shown.final,
+            cache_tags=tags_for(record) if grant.kind == "cdn" else None,
             download=download,
             filename=record.filename
             if shown.name == ORIGINAL
@@ -76,6 +79,7 @@ class MediaReader:
         )
         folder = "" if file is not None else f"{segment(message_id)}/{HLS}/"
         answer = _Answer(asked, shown.record, credential_of(query), folder, began)
+        self._admission.done(Action.READ, scope, grant, record, variant=shown.name)
         try:
             await self._serve(answer, receive, send)
         except MediaError as error:
@@ -89,10 +93,11 @@ class MediaReader:
             asked = replace(asked, shown=ORIGINAL, final=False, filename=record.filename)
             await self._serve(replace(answer, asked=asked, record=record), receive, send)
 
-    async def _record(self, message_id: str) -> MediaRecord:
+    async def _record(self, message_id: str, grant: Grant) -> MediaRecord:
         record = await self._records.get(message_id)
         if record is None:
             raise NotFound
+        grant.check(record)
         if record.deleted_at is not None:
             raise Deleted
         if record.stored is not None and record.stored.processing_status == Processing.QUARANTINED:

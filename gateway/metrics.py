@@ -94,6 +94,7 @@ class Metrics:
             "media_gateway_dedup_saved_bytes", "Bytes that did not have to be stored again.", registry=registry
         )
         self.quarantines = Counter("media_gateway_media_quarantined", "Media found to be malware.", registry=registry)
+        self.throttles = Counter("media_gateway_throttled", "Requests refused as too much.", ("by",), registry=registry)
         self.breakers = Gauge(
             "media_gateway_upstream_breaker_open",
             "1 while an account's breaker is open.",
@@ -168,6 +169,10 @@ class Metrics:
     def deduplicated(self, size: int) -> None:
         """Count an object that was stored already; ``size`` in bytes."""
         self.deduplicated_bytes.inc(size)
+
+    def throttled(self, by: str) -> None:
+        """Count a request that was refused: for its ``address``, ``credential``, ``fields`` or ``body``."""
+        self.throttles.labels(by).inc()
 
     def breaker_states(self, states: Mapping[str, str]) -> None:
         """Show which accounts' breakers are ``open``."""

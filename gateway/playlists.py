@@ -6,17 +6,18 @@ from dataclasses import replace
 from hashlib import sha256
 from urllib.parse import urlencode
 
+from gateway.signing import CREDENTIAL
 from storage.errors import StoreUnavailable
 from storage.representation import Opened, from_memory
 
 MAX_PLAYLIST = 1024 * 1024  # bytes
 _ATTRIBUTE = re.compile(r'(URI=")([^"]*)(")')
-_CREDENTIAL = ("exp", "kid", "sig")
+
 
 
 def credential_of(query: Mapping[str, str]) -> str:
     """Return the part of a request's query that opens the other files of its stream too."""
-    return urlencode({name: query[name] for name in _CREDENTIAL if name in query})
+    return urlencode({name: query[name] for name in CREDENTIAL if name in query})
 
 
 async def readdressed(opened: Opened, *, folder: str, credential: str) -> Opened:

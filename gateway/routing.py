@@ -54,7 +54,7 @@ class Resource(BaseRoute):
         await handler(scope, receive, send)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
-        """Find nothing: URLs of media are minted, see `gateway.auth`."""
+        """Find nothing: URLs of media are minted, see `gateway.signing`."""
         raise NoMatchFound(name, path_params)
 
 

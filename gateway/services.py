@@ -10,15 +10,26 @@ import httpx
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from gateway.auth import Gatekeeper, Signer
+from gateway.admission import Admission
+from gateway.audit import Audit
+from gateway.auth import Gatekeeper
+from gateway.cdn import open_purger
+from gateway.forwarded import ALB, NGINX, Networks
+from gateway.info import Infos
+from gateway.jwks import open_jwks
 from gateway.media import MediaReader
 from gateway.messages import Messages
 from gateway.metrics import Metrics
+from gateway.minting import Minter
 from gateway.operations import Operations
-from gateway.settings import Settings
+from gateway.settings import ConfigurationError, GatewaySettings, Settings
 from gateway.showing import Showing
+from gateway.signing import Signer
+from gateway.tokens import Keys, SharedSecret, Verifier
+from gateway.urls import Urls
 from gateway.webhooks import Webhooks
 from gateway.workspaces import read_workspaces
+from ingest.cdn.purge import Purger
 from ingest.processing.limits import Limits
 from ingest.processing.pool import Pool
 from ingest.processing.steps import Ceilings
@@ -68,6 +79,8 @@ class Foundation:
     workspaces: Mapping[str, Workspace]
     origin: Accounts
     flights: Flights
+    purger: Purger | None
+    """Has the CDN forget; None where there is none that could be told."""
     sweep_files: Callable[[timedelta], Awaitable[int]]
     """Deletes what processes that were killed a while ago have left unfinished in the store, or in work."""
 
@@ -79,6 +92,7 @@ class Services:
     foundation: Foundation
     media: MediaReader
     messages: Messages
+    urls: Urls
     webhooks: Webhooks
     operations: Operations
     signer: Signer
@@ -100,6 +114,7 @@ async def open_foundation(
         origin = await stack.enter_async_context(open_origin(workspaces.values(), metrics))
         renditions = Renditions(engine)
         rendering = await stack.enter_async_context(open_rendering(settings, renditions, store, metrics))
+        purger = await stack.enter_async_context(open_purger(settings.cdn))
         flights = Flights(spools, origin, observer=metrics)
         stack.push_async_callback(flights.drain, DRAIN)
         yield Foundation(
@@ -116,6 +131,7 @@ async def open_foundation(
             workspaces=workspaces,
             origin=origin,
             flights=flights,
+            purger=purger,
             sweep_files=_sweeper(settings.storage, rendering),
         )
 
@@ -218,16 +234,16 @@ def check_provider(settings: Settings) -> None:
 @asynccontextmanager
 async def open_services(settings: Settings, metrics: Metrics, registry: CollectorRegistry) -> AsyncIterator[Services]:
     """Open the foundation and build the endpoints over it."""
-    async with open_foundation(settings, metrics, registry) as foundation:
-        yield build_services(foundation)
+    async with open_verifier(settings.gateway) as verifier, open_foundation(settings, metrics, registry) as foundation:
+        yield _services(foundation, verifier)
 
 
-def build_services(foundation: Foundation) -> Services:
+def _services(foundation: Foundation, verifier: Verifier | None) -> Services:
     """Build the endpoints."""
     settings, records, queue = foundation.settings, foundation.records, foundation.queue
     signer = Signer(settings.gateway.keys(), public_url=settings.gateway.public_url)
-    api_keys = [key.get_secret_value() for key in settings.gateway.api_keys]
-    gatekeeper = Gatekeeper(signer, api_keys, enabled=settings.gateway.auth == "on")
+    minter = Minter(signer, settings.cdn.edge())
+    admission = _admission(foundation, signer, verifier)
     cached_records = RecordCache(records.get)
     bodies = BodyCache(settings.storage.cache_bytes, max_item=CACHED_ITEM)
     wants_ingest = settings.ingest.ingest != "off"
@@ -243,13 +259,14 @@ def build_services(foundation: Foundation) -> Services:
     return Services(
         foundation=foundation,
         media=MediaReader(
-            gatekeeper=gatekeeper,
+            admission=admission,
             records=cached_records,
             retrieval=_retrieval(foundation, bodies),
             showing=Showing(variants=VariantCache(foundation.renditions.of), rendering=foundation.rendering),
             metrics=foundation.metrics,
         ),
-        messages=Messages(gatekeeper=gatekeeper, signer=signer, registry=registry, renditions=foundation.renditions),
+        messages=Messages(admission=admission, registry=registry, infos=Infos(foundation.renditions, minter)),
+        urls=Urls(admission=admission, minter=minter, registry=registry),
         webhooks=Webhooks(
             Subscriptions(foundation.workspaces.values()),
             Intake(records=records, queue=queue, ingest=wants_ingest),
@@ -258,6 +275,47 @@ def build_services(foundation: Foundation) -> Services:
         operations=_operations(foundation, bodies),
         signer=signer,
     )
+
+
+def _admission(foundation: Foundation, signer: Signer, verifier: Verifier | None) -> Admission:
+    settings = foundation.settings.gateway
+    gatekeeper = Gatekeeper(
+        signer,
+        [key.get_secret_value() for key in settings.api_keys],
+        verifier=verifier,
+        origin_secrets=[secret.get_secret_value() for secret in settings.origin_secrets],
+        origin_subjects=settings.mtls_subjects,
+        enabled=settings.auth == "on",
+    )
+    audited = {*settings.audit, *(name for name, each in foundation.workspaces.items() if each.audit)}
+    return Admission(
+        gatekeeper,
+        Audit("*" if "*" in audited else frozenset(audited)),
+        trusted=Networks.parse(settings.trusted_proxies),
+        certificates={"off": None, "nginx": NGINX, "alb": ALB}[settings.mtls],
+    )
+
+
+@asynccontextmanager
+async def open_verifier(settings: GatewaySettings) -> AsyncIterator[Verifier | None]:
+    """Open what tells whose a token is; None where no token is accepted.
+
+    Raises:
+        ConfigurationError: The secret or the keys are such that no token could be verified.
+    """
+    sources: list[Keys] = []
+    async with AsyncExitStack() as stack:
+        try:
+            if settings.jwt_secret is not None:
+                sources.append(SharedSecret(settings.jwt_secret.get_secret_value().encode()))
+        except ValueError as error:
+            raise ConfigurationError(f"MEDIA_JWT_SECRET: {error}") from None
+        try:
+            if settings.jwks is not None:
+                sources.append(await stack.enter_async_context(open_jwks(settings.jwks)))
+        except ValueError as error:
+            raise ConfigurationError(f"MEDIA_JWKS: {error}") from None
+        yield Verifier(sources, audience=settings.jwt_audience, issuer=settings.jwt_issuer) if sources else None
 
 
 def _retrieval(foundation: Foundation, bodies: BodyCache) -> Retrieval:

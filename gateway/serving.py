@@ -76,6 +76,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         loop="uvloop",
         http=LeanProtocol,
         access_log=False,
+        proxy_headers=False,  # who is believed is for gateway.forwarded
         log_config=None,
         server_header=False,
         backlog=BACKLOG,

@@ -8,6 +8,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gateway.cdn import CdnSettings
+from gateway.forwarded import Networks
+from gateway.limits import Rate
 from ingest.processing.settings import ProcessingSettings
 from ingest.settings import IngestSettings
 from storage.settings import StorageSettings
@@ -21,6 +24,20 @@ class ConfigurationError(Exception):
 
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _lines(value: object) -> object:
+    return [part.strip() for part in value.split(";") if part.strip()] if isinstance(value, str) else value
+
+
+def _networks(text: str) -> str:
+    Networks.parse(text)
+    return text
+
+
+def _rate(text: str) -> str:
+    Rate.parse(text)
+    return text
 
 
 def _signing_keys(pairs: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
@@ -43,6 +60,9 @@ Words = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_split)]
 
 
+Subjects = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_lines)]
+
+
 class GatewaySettings(BaseSettings):
     """Credentials, public URL and CORS; every field's alias is its environment variable."""
 
@@ -53,6 +73,28 @@ class GatewaySettings(BaseSettings):
     api_keys: Words = Field((), alias="MEDIA_API_KEYS")
     public_url: str = Field("", alias="MEDIA_PUBLIC_URL", pattern=r"^(https?://[^?#\s]+)?$")
     cors_origins: Origins = Field((), alias="MEDIA_CORS_ORIGINS")
+    jwt_secret: SecretStr | None = Field(None, alias="MEDIA_JWT_SECRET")
+    jwks: str | None = Field(None, alias="MEDIA_JWKS")
+    """A path or an https URL."""
+    jwt_audience: str | None = Field(None, alias="MEDIA_JWT_AUDIENCE")
+    jwt_issuer: str | None = Field(None, alias="MEDIA_JWT_ISSUER")
+    origin_secrets: Words = Field((), alias="MEDIA_ORIGIN_SECRET")
+    """Of a CDN that checks its viewers itself; several while they are rotated."""
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field("", alias="MEDIA_TRUSTED_PROXIES")
+    """Networks whose ``Forwarded`` and client certificates are believed."""
+    mtls: Literal["off", "nginx", "alb"] = Field("off", alias="MEDIA_MTLS")
+    mtls_subjects: Subjects = Field((), alias="MEDIA_MTLS_SUBJECTS")
+    """Of the certificates that a CDN shows; a subject holds commas, so that semicolons stand between them."""
+    limit_requests: Annotated[str, AfterValidator(_rate)] = Field("100/1000", alias="MEDIA_LIMIT_REQUESTS")
+    """A second, and at once, of each address and each credential."""
+    limit_bytes: Annotated[str, AfterValidator(_rate)] = Field("50000000/1000000000", alias="MEDIA_LIMIT_BYTES")
+    audit: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field((), alias="MEDIA_AUDIT")
+    """Workspaces whose every access is logged, or ``*``."""
+    operations_token: SecretStr | None = Field(None, alias="MEDIA_OPERATIONS_TOKEN")
+    """Opens ``/metrics`` and the words of ``/readyz``; without it they are open."""
+    operations_port: int | None = Field(None, alias="MEDIA_OPERATIONS_PORT", ge=1, le=65535)
+    """Where alone operators are answered; without it, on the port of the media too."""
+    delivery: Literal["proxy", "redirect"] = Field("proxy", alias="MEDIA_DELIVERY")
     storage_first: Literal["on", "off"] = Field("on", alias="MEDIA_STORAGE_FIRST")
     graceful_timeout: int = Field(30, alias="MEDIA_GRACEFUL_TIMEOUT", ge=0, le=3600)
     """Seconds that running responses and jobs have to end after the signal to stop."""
@@ -70,6 +112,7 @@ class Settings:
     """Everything that the environment says, read once."""
 
     gateway: GatewaySettings
+    cdn: CdnSettings
     ingest: IngestSettings
     processing: ProcessingSettings
     storage: StorageSettings
@@ -84,12 +127,16 @@ class Settings:
         try:
             settings = cls(
                 gateway=GatewaySettings(),
+                cdn=CdnSettings(),
                 ingest=IngestSettings(),
                 processing=ProcessingSettings(),
                 storage=StorageSettings(),
             )
         except ValidationError as error:
             raise ConfigurationError(_one_line(error)) from None
+        _check_combinations(settings.gateway)
+        if (missing := settings.cdn.missing()) is not None:
+            raise ConfigurationError(missing)
         if settings.gateway.auth == "off" and not is_loopback(settings.gateway.listen_host):
             raise ConfigurationError("MEDIA_AUTH=off is refused unless the server listens on loopback")
         return settings
@@ -98,6 +145,13 @@ class Settings:
     def queue_url(self) -> str:
         """The database of the job queue: that of the records unless configured."""
         return self.ingest.queue_url or self.storage.records_url
+
+
+def _check_combinations(settings: GatewaySettings) -> None:
+    if settings.mtls != "off" and not (settings.trusted_proxies and settings.mtls_subjects):
+        raise ConfigurationError("MEDIA_MTLS: needs MEDIA_TRUSTED_PROXIES and MEDIA_MTLS_SUBJECTS")
+    if (settings.jwt_audience or settings.jwt_issuer) and not (settings.jwt_secret or settings.jwks):
+        raise ConfigurationError("MEDIA_JWT_AUDIENCE: needs MEDIA_JWT_SECRET or MEDIA_JWKS")
 
 
 def is_loopback(host: str) -> bool:

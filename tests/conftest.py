@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.app import create_app
-from gateway.auth import Signer
+from gateway.signing import Signer
 from ingest.simulator import Endpoints, Simulator, serve
 from storage.database import open_engine
 from tests.databases import Databases, databases

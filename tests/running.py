@@ -57,7 +57,8 @@ def settings_for(path: Path, **variables: str) -> Settings:
 async def serving(app: ASGIApp, **config: object) -> AsyncIterator[str]:
     """Serve an application by a real server on a free port of loopback, and yield its base URL."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        options: dict[str, object] = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 2} | config
+        options: dict[str, object] = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 2}
+        options |= {"proxy_headers": False} | config
         server = uvicorn.Server(uvicorn.Config(app, lifespan="on", **options))  # type: ignore[arg-type] # passed through
         task = asyncio.create_task(server.serve(sockets=[listening]))
         await until(lambda: server.started or task.done())

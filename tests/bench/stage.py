@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from gateway.auth import Signer
+from gateway.signing import Signer
 from tests.running import ACCESS_TOKEN, API_KEY, SIGNING_KEY, environment, eventually, free_port, process, started
 
 

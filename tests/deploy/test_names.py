@@ -10,9 +10,11 @@ import pytest
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
-from gateway.auth import Signer
+from gateway.signing import Signer
 from gateway.errors import TABLE, problem
-from gateway.messages import PROCESSED, Registration
+from gateway.messages import Registration
+from gateway.variants import VARIANTS
+from ingest.queue import QUEUES
 from storage.errors import MediaError
 from tests.conftest import StartGateway
 from tests.deploy.conftest import SETTINGS
@@ -120,17 +122,28 @@ async def test_integrators_find_every_field_of_info(start_gateway: StartGateway)
     async with start_gateway() as gateway:
         await gateway.client.put("/media/messages/m1", json={"provider_media_id": "1", "ingest": False})
         info = (await gateway.client.get("/media/messages/m1/info")).json()
-    assert documented == set(info) - set(PROCESSED)
+    assert documented == set(info)
 
 
-def test_the_example_signs_as_the_gateway_does() -> None:
+def test_integrators_find_every_variant() -> None:
+    assert {spans(row[0])[0] for row in table_after(INTEGRATORS, "## Variants")} == VARIANTS
+
+
+def test_operators_find_every_queue() -> None:
+    assert {spans(row[0])[0] for row in table_after(OPERATORS, "## Jobs and dead letters")} == set(QUEUES)
+
+
+@pytest.mark.parametrize("variant", ["original", "thumbnail"])
+def test_the_example_signs_as_the_gateway_does(variant: str) -> None:
     example = INTEGRATORS.partition("```python\n")[2].partition("```")[0]
     names: dict[str, Any] = {}
     exec(example, names)  # noqa: S102 it is our own documentation
-    url = urlsplit(names["signed_url"]("https://media.example.com", "k1", "secret", "wamid.a/b==", download=True))
+    url = urlsplit(names["signed_url"]("https://media.example.com", "k1", "secret", "wamid.a/b==", variant, download=True))
+    query = dict(parse_qsl(url.query))
     signer = Signer({"k1": b"secret"}, public_url="", clock=time.time)
     assert url.path == "/media/messages/wamid.a%2Fb%3D%3D"
-    assert signer.check("wamid.a/b==", "original", download=True, query=dict(parse_qsl(url.query)))
+    assert query["variant"] == variant
+    assert signer.check("wamid.a/b==", variant, download=True, query=query)
 
 
 def test_the_readme_is_short_and_names_both_commands() -> None:

@@ -3,9 +3,10 @@
 import httpx
 import pytest
 
-from gateway.auth import Gatekeeper, Signer
+from gateway.auth import Gatekeeper, Presented
 from gateway.errors import Forbidden, Unauthorized
 from gateway.settings import ConfigurationError
+from gateway.signing import Signer
 from tests.gateway.problems import problem_type
 from tests.gateway.scene import OpenScene, Scene
 from tests.running import API_KEY, settings_for
@@ -18,6 +19,9 @@ GUARDED = [
     ("GET", "/media/messages/m/info"),
     ("HEAD", "/media/messages/m/info"),
     ("POST", "/media/messages/m/url"),
+    ("POST", "/media/urls"),
+    ("GET", "/media/messages/m/hls/f"),
+    ("HEAD", "/media/messages/m/hls/f"),
     ("POST", "/media/messages/m/retry"),
     ("GET", "/media/messages"),
     ("HEAD", "/media/messages"),
@@ -72,7 +76,7 @@ async def test_operators_need_no_credential(scene: Scene, path: str) -> None:
 
 async def test_every_route_is_either_guarded_or_open(scene: Scene) -> None:
     """A route that is added is missed here first."""
-    known = {path.replace("/messages/m", "/messages/{message_id}") for _, path in GUARDED} | set(OPEN)
+    known = {path.replace("/messages/m", "/messages/{message_id}").replace("/hls/f", "/hls/{file}") for _, path in GUARDED} | set(OPEN)
     document = (await scene.nobody.get("/openapi.json")).json()
     assert set(document["paths"]) - {"/webhooks/whatsapp/{workspace_id}"} == known
 
@@ -112,8 +116,8 @@ def test_it_may_not_be_switched_off_elsewhere(tmp_path: object) -> None:
 
 def test_a_gatekeeper_tells_no_credential_from_a_wrong_one() -> None:
     gatekeeper = Gatekeeper(Signer({}, public_url=""), ["right"])
-    gatekeeper.admit_host("right")
+    assert gatekeeper.host(Presented(api_key="right")).kind == "api-key"
     with pytest.raises(Unauthorized):
-        gatekeeper.admit_host(None)
+        gatekeeper.host(Presented())
     with pytest.raises(Forbidden):
-        gatekeeper.admit_host("")
+        gatekeeper.host(Presented(api_key=""))

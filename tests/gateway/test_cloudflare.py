@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.auth import Signer
+from gateway.signing import Signer
 from gateway.cloudflare import TimedHmac
 
 SECRET = b"mysecrettoken"

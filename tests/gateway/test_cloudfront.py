@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.auth import Signer
+from gateway.signing import Signer
 from gateway.cloudfront import CloudFrontSigner, Digest
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey

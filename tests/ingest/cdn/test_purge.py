@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.auth import Signer
+from gateway.signing import Signer
 from ingest.cdn.purge import (
     PurgeFailed,
     PurgeItem,

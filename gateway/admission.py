@@ -1,0 +1,116 @@
+"""Lets requests in at the door of every endpoint: credential, limit and audit in one place."""
+
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.types import Scope
+
+from gateway.audit import Action, Actor, Audit
+from gateway.auth import Gatekeeper, Grant, Presented
+from gateway.errors import Forbidden, Unauthorized
+from gateway.forwarded import CertificateFields, Networks, client_certificate
+from gateway.throttle import toll_of
+from storage.record import MediaRecord
+
+
+class Admission:
+    """Verifies the credential of a request, lets it pay, and has the audit told of what was done with it."""
+
+    def __init__(
+        self,
+        gatekeeper: Gatekeeper,
+        audit: Audit,
+        *,
+        trusted: Networks | None = None,
+        certificates: CertificateFields | None = None,
+    ) -> None:
+        """Take who decides, who is told, and the fields in which ``trusted`` proxies name a client's certificate."""
+        self._gatekeeper = gatekeeper
+        self._audit = audit
+        self._trusted = trusted or Networks()
+        self._certificates = certificates
+
+    async def reader(
+        self,
+        scope: Scope,
+        headers: Mapping[str, str],
+        message_id: str,
+        variant: str,
+        *,
+        download: bool,
+        query: Mapping[str, str],
+    ) -> Grant:
+        """Let in who may read one variant of a message; see `Gatekeeper.reader`."""
+        presented = Presented.of(headers, certificate=self._certificate(scope))
+        try:
+            grant = await self._gatekeeper.reader(presented, message_id, variant, download=download, query=query)
+        except (Unauthorized, Forbidden) as error:
+            self._refused(scope, error, message_id, variant)
+            raise
+        return _paid(scope, grant)
+
+    async def user(self, request: Request) -> Grant:
+        """Let in the backend or a token's holder; see `Gatekeeper.user`."""
+        try:
+            grant = await self._gatekeeper.user(Presented.of(request.headers))
+        except (Unauthorized, Forbidden) as error:
+            self._refused(request.scope, error, request.path_params.get("message_id"))
+            raise
+        return _paid(request.scope, grant)
+
+    def host(self, request: Request) -> Grant:
+        """Let in the host application's backend; see `Gatekeeper.host`."""
+        try:
+            grant = self._gatekeeper.host(Presented.of(request.headers))
+        except (Unauthorized, Forbidden) as error:
+            self._refused(request.scope, error, request.path_params.get("message_id"))
+            raise
+        return _paid(request.scope, grant)
+
+    def done(
+        self,
+        action: Action,
+        scope: Scope,
+        grant: Grant,
+        record: MediaRecord | None = None,
+        *,
+        variant: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        """Tell the audit what was done with a grant."""
+        self._audit.record(
+            action,
+            Actor(kind=grant.kind, address=toll_of(scope).address, credential=grant.credential),
+            workspace_id=record.workspace_id if record is not None else None,
+            message_id=record.message_id if record is not None else None,
+            variant=variant,
+            status=status,
+        )
+
+    def _refused(self, scope: Scope, error: Exception, message_id: str | None, variant: str | None = None) -> None:
+        self._audit.record(
+            Action.REFUSED,
+            Actor(kind="nobody", address=toll_of(scope).address),
+            message_id=message_id,
+            variant=variant,
+            status=401 if isinstance(error, Unauthorized) else 403,
+        )
+
+    def _certificate(self, scope: Scope) -> str | None:
+        if self._certificates is None:
+            return None
+        peer = scope["client"][0] if scope.get("client") else ""
+        return client_certificate(peer, scope["headers"], self._trusted, self._certificates)
+
+
+def _paid(scope: Scope, grant: Grant) -> Grant:
+    """Let the credential pay, instead of the address where it is somebody's own; raises RateExceeded."""
+    toll = toll_of(scope)
+    match grant.kind:
+        case "token":
+            toll.charge(f"user:{grant.credential}", names_holder=True)
+        case "signed-url":
+            toll.charge(f"url:{grant.credential}", names_holder=False)  # anybody may carry it
+        case "api-key" | "cdn":
+            toll.waive()
+    return grant
