@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import logs
+from gateway.backstage import backstage
 from gateway.errors import TABLE, MethodNotAllowed, NotFound, Row, problem, problem_response, row_of
 from gateway.forwarded import Networks
 from gateway.limits import Limits, Rate, RateExceeded
@@ -48,29 +49,35 @@ def create_app(settings: Settings | None = None, *, extra: Extra | None = None) 
     registry = CollectorRegistry()
     metrics = Metrics(registry)
 
+    handlers = {**dict.fromkeys(TABLE, _failed), HTTPException: _refused, RateExceeded: _throttled}
+    around = [Middleware(Observed, metrics=metrics), *_cors(settings), _throttle(settings.gateway, metrics)]
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with open_services(settings, metrics, registry) as services:
+        async with AsyncExitStack() as stack:
+            services = await stack.enter_async_context(open_services(settings, metrics, registry))
             app.router.routes[:] = routes(services)
-            if extra is None:
-                yield
-            else:
-                async with extra(services) as more:
-                    app.router.routes.extend(more)
-                    yield
+            if settings.gateway.operations_port is not None:
+                app.router.routes[:] = public_routes(services)
+                inside = Starlette(routes=operator_routes(services), middleware=around, exception_handlers=handlers)
+                host, port = settings.gateway.listen_host, settings.gateway.operations_port
+                await stack.enter_async_context(backstage(inside, host=host, port=port))
+            if extra is not None:
+                app.router.routes.extend(await stack.enter_async_context(extra(services)))
+            yield
 
-    handlers = {**dict.fromkeys(TABLE, _failed), HTTPException: _refused, RateExceeded: _throttled}
-    app = Starlette(
-        lifespan=lifespan,
-        middleware=[Middleware(Observed, metrics=metrics), *_cors(settings), _throttle(settings.gateway, metrics)],
-        exception_handlers=handlers,
-    )
+    app = Starlette(lifespan=lifespan, middleware=around, exception_handlers=handlers)
     app.router.redirect_slashes = False  # every resource has one URL
     return app
 
 
 def routes(services: Services) -> list[Resource]:
-    """Return every route of the gateway, in one table."""
+    """Return every route of the gateway."""
+    return [*public_routes(services), *operator_routes(services)]
+
+
+def public_routes(services: Services) -> list[Resource]:
+    """Return what clients, the host application and the provider ask for, in one table."""
     messages, webhooks, operations = services.messages, services.webhooks, services.operations
     webhook = {"GET": endpoint(webhooks.handshake), "POST": endpoint(webhooks.receive)}
     medium: dict[str, ASGIApp] = {
@@ -90,9 +97,16 @@ def routes(services: Services) -> list[Resource]:
         Resource("/webhooks/whatsapp", "webhook", webhook),
         Resource("/webhooks/whatsapp/{workspace_id}", "webhook", webhook),
         Resource("/healthz", "healthz", {"GET": endpoint(operations.healthz)}),
+        Resource("/openapi.json", "openapi", {"GET": endpoint(openapi)}),
+    ]
+
+
+def operator_routes(services: Services) -> list[Resource]:
+    """Return what can be put on a port of its own."""
+    operations = services.operations
+    return [
         Resource("/readyz", "readyz", {"GET": endpoint(operations.readyz)}),
         Resource("/metrics", "metrics", {"GET": endpoint(operations.metrics)}),
-        Resource("/openapi.json", "openapi", {"GET": endpoint(openapi)}),
     ]
 
 

@@ -1,9 +1,11 @@
 """What operators ask: does it live, is it ready, and how is it doing."""
 
 import asyncio
+import hmac
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
+from hashlib import sha256
 from importlib.metadata import version
 from time import time
 
@@ -15,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.bodies import json_response
-from gateway.errors import NotReady
+from gateway.errors import Forbidden, NotReady, Unauthorized
 from gateway.metrics import Metrics
 from ingest.queue import Queue
 from storage.cache import BodyCache
@@ -42,6 +44,7 @@ class Operations:
         cache: BodyCache,
         metrics: Metrics,
         registry: CollectorRegistry,
+        token: str | None,
     ) -> None:
         """Take what is asked about.
 
@@ -53,7 +56,9 @@ class Operations:
             cache: For its size.
             metrics: Of this process.
             registry: Where they are registered.
+            token: Opens what tells of the gateway's inside; None leaves it open.
         """
+        self._token = token
         self._probes = probes
         self._breakers = breakers
         self._records = records
@@ -66,21 +71,29 @@ class Operations:
         """Say that the process lives and its event loop turns."""
         return json_response({"status": "ok"})
 
-    async def readyz(self, _request: Request) -> Response:
-        """Ask every dependency, and say a word for each.
+    async def readyz(self, request: Request) -> Response:
+        """Ask every dependency, and say a word for each, where a token is needed only to who has it.
 
         Raises:
             NotReady: One is missing.
         """
+        trusted = self._trusts(request)
         words = dict(zip(self._probes, await asyncio.gather(*map(_word, self._probes.values())), strict=True))
         ready = all(word == "ok" for word in words.values())
         words["provider"] = "breaker open" if "open" in self._breakers().values() else "ok"
         if not ready:
-            raise NotReady("A dependency is missing.", members={"checks": words})
-        return json_response({"status": "ready", "checks": words})
+            raise NotReady("A dependency is missing.", members={"checks": words} if trusted else {})
+        return json_response({"status": "ready"} | ({"checks": words} if trusted else {}))
 
-    async def metrics(self, _request: Request) -> Response:
-        """Show all metrics of all processes as Prometheus text."""
+    async def metrics(self, request: Request) -> Response:
+        """Show all metrics of all processes as Prometheus text.
+
+        Raises:
+            Unauthorized: The operators' token is needed.
+            Forbidden: It is another one.
+        """
+        if not self._trusts(request):
+            raise Forbidden if "authorization" in request.headers else Unauthorized("The operators' token is needed.")
         self._metrics.breaker_states(self._breakers())
         self._metrics.cache_bytes.set(self._cache.size)
         registry = self._registry
@@ -91,6 +104,14 @@ class Operations:
         asked = CollectorRegistry()
         asked.register(_Snapshot(await self._snapshot()))
         return Response(text + generate_latest(asked), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    def _trusts(self, request: Request) -> bool:
+        if self._token is None:
+            return True
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        # Digests have one length: compare_digest would tell that of the token.
+        digests = [sha256(text.encode("utf-8", "surrogateescape")).digest() for text in (given.strip(), self._token)]
+        return scheme.lower() == "bearer" and hmac.compare_digest(*digests)
 
     async def _snapshot(self) -> list[Metric]:
         """Ask the database for what only it knows; without an answer, those metrics are missing."""

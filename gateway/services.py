@@ -335,6 +335,7 @@ def _retrieval(foundation: Foundation, bodies: BodyCache) -> Retrieval:
 
 
 def _operations(foundation: Foundation, bodies: BodyCache) -> Operations:
+    token = foundation.settings.gateway.operations_token
     return Operations(
         probes={
             "database": foundation.records.check,
@@ -347,4 +348,5 @@ def _operations(foundation: Foundation, bodies: BodyCache) -> Operations:
         cache=bodies,
         metrics=foundation.metrics,
         registry=foundation.registry,
+        token=token.get_secret_value() if token is not None else None,
     )
