@@ -44,5 +44,6 @@ async def test_operators_can_have_a_port_of_their_own(open_scene: OpenScene) -> 
         message = await scene.message()
         assert (await scene.client.get(f"{inside}{message.path}")).status_code == 404
         assert (await scene.client.get(message.path)).status_code == 200
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{inside}/metrics")
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"{inside}/metrics")
