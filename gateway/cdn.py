@@ -65,13 +65,19 @@ class CdnSettings(BaseSettings):
             ValueError: The key is none.
             OSError: Its file cannot be read.
         """
-        if self.cdn == "cloudfront" and self.key_id is not None and self.private_key is not None:
-            pem = _pem(self.private_key.get_secret_value())
-            return CloudFrontEdge(CloudFrontSigner(self.key_id, pem, self.digest), self.url)
+        if self.cdn == "cloudfront":
+            return self.cloudfront()
         if self.cdn == "cloudflare" and self.secret is not None:
             token = TimedHmac(self.secret.get_secret_value().encode(), lifetime=self.token_lifetime)
             return CloudflareEdge(token, self.url, lifetime=self.token_lifetime)
         return None
+
+    def cloudfront(self) -> CloudFrontEdge | None:
+        """Return what signs for CloudFront, or None where that is not configured; raises like `edge`."""
+        if self.cdn != "cloudfront" or self.key_id is None or self.private_key is None:
+            return None
+        pem = _pem(self.private_key.get_secret_value())
+        return CloudFrontEdge(CloudFrontSigner(self.key_id, pem, self.digest), self.url)
 
 
 def _pem(text: str) -> bytes:

@@ -109,19 +109,36 @@ def sign(
     download: Annotated[bool, typer.Option("--download")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Print a signed URL for a message's medium."""
+    """Print a signed URL for a message's medium: the CDN's where one is configured that checks its viewers."""
     from gateway.bodies import timestamp
+    from gateway.minting import Minter
     from gateway.signing import MAX_LIFE, Signer
 
     settings = _settings()
-    if not settings.gateway.signing_keys:
+    minter = Minter(Signer(settings.gateway.keys(), public_url=settings.gateway.public_url), settings.cdn.edge())
+    if not minter.can_mint:
         _stop("MEDIA_SIGNING_KEYS: a key is needed to sign with")
-    signer = Signer(settings.gateway.keys(), public_url=settings.gateway.public_url)
-    minted = signer.mint(message_id, variant, download=download, expires_in=min(expires_in, MAX_LIFE))
+    minted = minter.mint(message_id, variant, download=download, expires_in=min(expires_in, MAX_LIFE))
     if as_json:
         typer.echo(json.dumps({"url": minted.url, "expires_at": timestamp(minted.expires_at)}))
     else:
         typer.echo(minted.url)
+
+
+@app.command()
+def cookies(
+    message_id: str,
+    expires_in: Annotated[int, typer.Option(min=1, help="Seconds.")] = 3600,
+) -> None:
+    """Print the cookies that open all of a message's media at CloudFront, a stream's files among them, as JSON."""
+    from time import time
+
+    from gateway.signing import rounded_expiry
+
+    edge = _settings().cdn.cloudfront()
+    if edge is None:
+        _stop("MEDIA_CDN_KEY_ID: CloudFront's key is needed to sign with")
+    typer.echo(json.dumps(edge.cookies(message_id, rounded_expiry(time(), expires_in))))
 
 
 @jobs_app.command("list")

@@ -30,6 +30,10 @@ class CloudFrontEdge:
         exp = rounded_expiry(now, expires_in)
         return SignedUrl(self._signer.sign_url(self._url + path, exp), exp)
 
+    def cookies(self, message_id: str, exp: int) -> dict[str, str]:
+        """Return the cookies, by name, that open all variants of a message until ``exp``, in Unix seconds."""
+        return self._signer.cookies_with_policy(f"{self._url}/media/messages/{segment(message_id)}*", expires=exp)
+
 
 class CloudflareEdge:
     """Timed HMACs, whose longest life the zone's rule knows."""
