@@ -130,7 +130,7 @@ def cookies(
     message_id: str,
     expires_in: Annotated[int, typer.Option(min=1, help="Seconds.")] = 3600,
 ) -> None:
-    """Print the cookies that open all of a message's media at CloudFront, a stream's files among them, as JSON."""
+    """Print, as JSON, the cookies that open the files of a message's stream at CloudFront."""
     from time import time
 
     from gateway.signing import rounded_expiry

@@ -31,8 +31,10 @@ class CloudFrontEdge:
         return SignedUrl(self._signer.sign_url(self._url + path, exp), exp)
 
     def cookies(self, message_id: str, exp: int) -> dict[str, str]:
-        """Return the cookies, by name, that open all variants of a message until ``exp``, in Unix seconds."""
-        return self._signer.cookies_with_policy(f"{self._url}/media/messages/{segment(message_id)}*", expires=exp)
+        """Return the cookies, by name, that open the files of a message's stream until ``exp``, in Unix seconds."""
+        # No shorter pattern: CloudFront's "m1*" matches message m10 too, and its "?" any character.
+        files = f"{self._url}/media/messages/{segment(message_id)}/{HLS}/*"
+        return self._signer.cookies_with_policy(files, expires=exp)
 
 
 class CloudflareEdge:

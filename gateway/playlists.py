@@ -14,7 +14,6 @@ MAX_PLAYLIST = 1024 * 1024  # bytes
 _ATTRIBUTE = re.compile(r'(URI=")([^"]*)(")')
 
 
-
 def credential_of(query: Mapping[str, str]) -> str:
     """Return the part of a request's query that opens the other files of its stream too."""
     return urlencode({name: query[name] for name in CREDENTIAL if name in query})
