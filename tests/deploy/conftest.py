@@ -9,10 +9,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from gateway.app import routes
+from gateway.cdn import CdnSettings
 from gateway.demo.chat import Chat
 from gateway.metrics import Metrics
 from gateway.services import open_services
 from gateway.settings import GatewaySettings
+from ingest.processing.settings import ProcessingSettings
 from ingest.settings import IngestSettings
 from ingest.simulator import Simulator
 from storage.settings import StorageSettings
@@ -20,7 +22,7 @@ from tests.databases import Databases
 from tests.deploy.names import ROOT, Interface
 from tests.running import settings_for
 
-SETTINGS = (GatewaySettings, IngestSettings, StorageSettings)
+SETTINGS = (GatewaySettings, CdnSettings, IngestSettings, ProcessingSettings, StorageSettings)
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
 BY_SCRAPE = frozenset({"job", "instance"})  # labels that Prometheus itself adds
 

@@ -15,6 +15,7 @@ RULES = yaml.safe_load((ROOT / "deploy" / "alerts.yaml").read_text())
 _SERIES = re.compile(r"\bmedia_gateway_\w+")
 _MATCHERS = re.compile(r"\{([^}]*)\}")
 _MATCHER = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"')
+_WORD = re.compile(r"[a-z][a-z0-9_-]*")
 _GROUPING = re.compile(r"\bby \(([^)]*)\)")
 _LEGEND = re.compile(r"\{\{(\w+)\}\}")
 
@@ -38,7 +39,7 @@ def complaints(expression: str, interface: Interface) -> list[str]:
     found = [name for name in series if name not in interface.samples]
     found += [label for label in (*groups, *(label for label, _ in matchers)) if label not in known]
     words = {word for label, values in matchers if label != "job" for word in values.split("|")}
-    found += [word for word in sorted(words) if word.isidentifier() and f'"{word}"' not in interface.sources]
+    found += [word for word in sorted(words) if _WORD.fullmatch(word) and f'"{word}"' not in interface.sources]
     return found + ["unbalanced"] * any(expression.count(a) != expression.count(b) for a, b in ("()", "{}", "[]"))
 
 
@@ -49,6 +50,7 @@ def complaints(expression: str, interface: Interface) -> list[str]:
         ("rate(media_gateway_ingest_job_duration_seconds[5m])", "media_gateway_ingest_job_duration_seconds"),
         ('media_gateway_media{state="failed"}', "state"),
         ('media_gateway_media{status="faild"}', "faild"),
+        ('media_gateway_queue_depth{queue="media-hihg"}', "media-hihg"),
         ("sum by (rout) (media_gateway_requests_total)", "rout"),
         ("sum by (le) (media_gateway_requests_total)", "le"),
         ("sum(rate(media_gateway_requests_total[5m])", "unbalanced"),

@@ -10,9 +10,9 @@ import pytest
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
-from gateway.signing import Signer
 from gateway.errors import TABLE, problem
 from gateway.messages import Registration
+from gateway.signing import Signer
 from gateway.variants import VARIANTS
 from ingest.queue import QUEUES
 from storage.errors import MediaError
@@ -22,6 +22,10 @@ from tests.deploy.names import DOCUMENTS, ROOT, Interface, code_in, links_in, sp
 
 OPERATORS = (ROOT / "docs" / "operators.md").read_text()
 INTEGRATORS = (ROOT / "docs" / "integrators.md").read_text()
+
+
+BEFORE_ROUTES = {(408, "request-timeout"), (429, "too-many-requests"), (431, "header-fields-too-large")}
+"""The problems that are answered before any route is found: see `gateway.throttle`."""
 
 
 def _id(path: Path) -> str:
@@ -103,7 +107,7 @@ def test_operators_find_every_metric_with_its_labels(interface: Interface) -> No
 def test_integrators_find_every_problem() -> None:
     documented = {(int(row[0]), spans(row[1])[0]) for row in table_after(INTEGRATORS, "## When it fails")}
     errors = [kind() for kind in TABLE if kind is not MediaError]
-    assert documented == {_problem(error) for error in (*errors, RuntimeError())}
+    assert documented == {_problem(error) for error in (*errors, RuntimeError())} | BEFORE_ROUTES
 
 
 def _problem(error: Exception) -> tuple[int, str]:
@@ -138,7 +142,9 @@ def test_the_example_signs_as_the_gateway_does(variant: str) -> None:
     example = INTEGRATORS.partition("```python\n")[2].partition("```")[0]
     names: dict[str, Any] = {}
     exec(example, names)  # noqa: S102 it is our own documentation
-    url = urlsplit(names["signed_url"]("https://media.example.com", "k1", "secret", "wamid.a/b==", variant, download=True))
+    url = urlsplit(
+        names["signed_url"]("https://media.example.com", "k1", "secret", "wamid.a/b==", variant, download=True)
+    )
     query = dict(parse_qsl(url.query))
     signer = Signer({"k1": b"secret"}, public_url="", clock=time.time)
     assert url.path == "/media/messages/wamid.a%2Fb%3D%3D"

@@ -1,15 +1,21 @@
 """The description of the interface: every route and method is in it, and nothing else."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.app import routes
+from gateway.errors import TABLE, problem
 from gateway.metrics import Metrics
 from gateway.openapi import document
 from gateway.services import open_services
+from gateway.urls import MAX_URLS
+from gateway.variants import AUTO, VARIANTS
+from storage.errors import MediaError
 from tests.databases import Databases
 from tests.gateway.scene import Scene
 from tests.running import settings_for
@@ -67,6 +73,27 @@ async def test_what_is_described_of_a_record_is_what_is_shown(scene: Scene) -> N
     for name, value in shown.items():
         types = described[name].get("type")
         assert value is not None or "null" in types
+
+
+def test_every_variant_can_be_asked_for_and_is_described_where_it_is_listed() -> None:
+    (asked,) = (
+        parameter["schema"]["enum"]
+        for parameter in document()["paths"]["/media/messages/{message_id}"]["get"]["parameters"]
+        if parameter["name"] == "variant"
+    )
+    listed = document()["components"]["schemas"]["Info"]["properties"]["variants"]["propertyNames"]["enum"]
+    assert set(asked) == VARIANTS
+    assert set(listed) == VARIANTS - {AUTO}
+
+
+def test_as_many_urls_are_described_as_are_minted_at_once() -> None:
+    assert document()["components"]["schemas"]["UrlOrders"]["properties"]["urls"]["maxItems"] == MAX_URLS
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TABLE if kind is not MediaError])
+def test_every_problem_is_an_example_of_one(kind: type[Exception]) -> None:
+    body = json.loads(bytes(problem(kind(), "").body))
+    assert body["type"] in document()["components"]["schemas"]["Problem"]["properties"]["type"]["examples"]
 
 
 def operations() -> list[dict[str, Any]]:
