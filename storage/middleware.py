@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeVar
 import stamina
 
 from storage.errors import ObjectFrozen, ObjectNotFound, StorageError, StoreForbidden, StoreFull, StoreUnavailable
-from storage.store import ByteRange, ObjectMeta, ObjectReader, ObjectStore
+from storage.store import ByteRange, ObjectMeta, ObjectReader, ObjectStore, PresignedUrl, Presigner
 
 T = TypeVar("T")
 
@@ -60,6 +60,20 @@ class _Wrapper(ABC):
     async def check(self) -> None:
         """Check the wrapped store."""
         await self._run("check", self._inner.check)
+
+    async def presign(
+        self, key: str, *, life: int, content_type: str, content_disposition: str, cache_control: str
+    ) -> PresignedUrl | None:
+        """Return what the wrapped store signs, if it can: no request, so neither tried again, limited nor measured."""
+        if not isinstance(self._inner, Presigner):
+            return None
+        return await self._inner.presign(
+            key,
+            life=life,
+            content_type=content_type,
+            content_disposition=content_disposition,
+            cache_control=cache_control,
+        )
 
     @abstractmethod
     def open(self, key: str, byte_range: ByteRange | None = None) -> AbstractAsyncContextManager[ObjectReader]:

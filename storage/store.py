@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol, runtime_checkable
 
 CHUNK_SIZE = 64 * 1024  # bytes; what a slow reader holds in memory is a few of these
+MAX_PRESIGNED_LIFE: Final = 6 * 24 * 3600  # seconds; with a tenth more still below the 7 days of Signature Version 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,4 +105,44 @@ class ObjectStore(Protocol):
 
     async def check(self) -> None:
         """Prove that the store answers and may be read; raises a `StorageError` where not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedUrl:
+    """A URL that opens one object of a store for whoever has it, without the gateway."""
+
+    url: str = field(repr=False)
+    """Absolute, in ASCII."""
+    expires_at: int
+    """Unix seconds."""
+
+
+@runtime_checkable
+class Presigner(Protocol):
+    """What a store may be besides an `ObjectStore`: one whose objects a client can fetch from it directly."""
+
+    async def presign(
+        self, key: str, *, life: int, content_type: str, content_disposition: str, cache_control: str
+    ) -> PresignedUrl | None:
+        """Return a URL to ``GET`` an object with, without asking the store whether it exists.
+
+        Calls with the same arguments return the same URL for a tenth of its life, so that browsers can cache by it.
+
+        Args:
+            key: Of the object.
+            life: For how many seconds at least the URL opens the object, from 1 to ``MAX_PRESIGNED_LIFE``; it does so
+                for at most a tenth more.
+            content_type: What the store answers as ``Content-Type``, whatever the object was stored with.
+            content_disposition: The same of ``Content-Disposition``.
+            cache_control: The same of ``Cache-Control``.
+
+        Returns:
+            None where there can be no such URL: the store has none, its credentials end earlier, one of the fields is
+            not printable ASCII, or the URL would be too long for servers and proxies.
+
+        Raises:
+            StorageError: There are no credentials, or the key is none that the store can hold.
+            ValueError: The life is out of bounds.
+        """
         ...
