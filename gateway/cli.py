@@ -260,9 +260,9 @@ def _settings(*, with_provider: bool = False) -> "Settings":
 
     settings = Settings.load()
     if with_provider:
-        from gateway.services import check_provider
+        from gateway.services import check
 
-        check_provider(settings)
+        asyncio.run(check(settings))
     return settings
 
 

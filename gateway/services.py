@@ -226,9 +226,11 @@ async def open_origin(workspaces: Iterable[Workspace], metrics: Metrics) -> Asyn
         yield Accounts(origins)
 
 
-def check_provider(settings: Settings) -> None:
-    """Raise ConfigurationError where the settings of the workspaces are such that no provider could be asked."""
-    read_workspaces(settings)
+async def check(settings: Settings) -> None:
+    """Raise ConfigurationError where the settings are such that no provider could be asked, or no token verified."""
+    await asyncio.to_thread(read_workspaces, settings)
+    async with open_verifier(settings.gateway):
+        pass
 
 
 @asynccontextmanager

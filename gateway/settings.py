@@ -31,7 +31,10 @@ def _lines(value: object) -> object:
 
 
 def _networks(text: str) -> str:
-    Networks.parse(text)
+    try:
+        Networks.parse(text)
+    except ValueError:  # whose message shows the value
+        raise ValueError("must be networks such as 10.0.0.0/8,::1, none of them everybody") from None
     return text
 
 

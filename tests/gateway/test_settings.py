@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
+from gateway.cdn import CdnSettings
+from gateway.services import check
 from gateway.settings import ConfigurationError, GatewaySettings, Settings, is_loopback
+from ingest.processing.settings import ProcessingSettings
 from ingest.settings import IngestSettings
 from storage.settings import StorageSettings
 from tests.running import command, environment
 
-PARTS = (GatewaySettings, IngestSettings, StorageSettings)
+PARTS = (GatewaySettings, CdnSettings, IngestSettings, ProcessingSettings, StorageSettings)
 Load = Callable[..., Settings]
 
 
@@ -66,6 +69,28 @@ WRONG = [
     ("MEDIA_GRACEFUL_TIMEOUT", "s3cret"),
     ("MEDIA_GRACEFUL_TIMEOUT", "-64000"),
     ("MEDIA_LOG_LEVEL", "s3cret"),
+    ("MEDIA_TRUSTED_PROXIES", "10.0.0.1,s3cret"),
+    ("MEDIA_TRUSTED_PROXIES", "10.0.0.0/64000"),
+    ("MEDIA_MTLS", "s3cret"),
+    ("MEDIA_LIMIT_REQUESTS", "s3cret"),
+    ("MEDIA_LIMIT_REQUESTS", "64000"),
+    ("MEDIA_LIMIT_BYTES", "64000/s3cret"),
+    ("MEDIA_OPERATIONS_PORT", "s3cret"),
+    ("MEDIA_OPERATIONS_PORT", "6400000"),
+    ("MEDIA_DELIVERY", "s3cret"),
+    ("MEDIA_CDN", "s3cret"),
+    ("MEDIA_CDN_URL", "s3cret"),
+    ("MEDIA_CDN_DIGEST", "s3cret"),
+    ("MEDIA_CDN_TOKEN_LIFETIME", "-64000"),
+    ("MEDIA_CDN_ENDPOINT_URL", "s3cret"),
+    ("MEDIA_CDN_PURGE", "s3cret"),
+    ("MEDIA_PROCESSING_CHILDREN", "-64000"),
+    ("MEDIA_PROCESSING_MEMORY", "64000"),
+    ("MEDIA_PROCESSING_SECONDS", "s3cret"),
+    ("MEDIA_MAX_PIXELS", "s3cret"),
+    ("MEDIA_MAX_FRAMES", "s3cret"),
+    ("MEDIA_MAX_SECONDS", "-64000"),
+    ("MEDIA_CLAMD", "s3cret:64000"),
 ]
 
 
@@ -90,9 +115,57 @@ def test_every_variable_with_wrong_values_has_a_test() -> None:
         *(f"R2_{each}" for each in ("ACCOUNT_ID", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "BUCKET", "ENDPOINT")),
         *(f"WHATSAPP_{each}" for each in ("ACCESS_TOKEN", "APP_SECRET", "VERIFY_TOKEN", "PHONE_NUMBER_ID")),
         *("WHATSAPP_DOWNLOAD_HOSTS", "MEDIA_WORKSPACES"),  # read with the provider
+        *("MEDIA_JWT_SECRET", "MEDIA_JWKS"),  # opened with the verifier
+        *(f"MEDIA_{each}" for each in ("JWT_AUDIENCE", "JWT_ISSUER", "ORIGIN_SECRET", "MTLS_SUBJECTS", "AUDIT")),
+        "MEDIA_OPERATIONS_TOKEN",
+        *(f"MEDIA_CDN_{each}" for each in ("KEY_ID", "PRIVATE_KEY", "SECRET", "DISTRIBUTION", "ZONE", "API_TOKEN")),
     }
     variables = {str(field.alias) for part in PARTS for field in part.model_fields.values()}
     assert variables == takes_any_text | {name for name, _ in WRONG}
+
+
+CLOUDFRONT = {"MEDIA_CDN": "cloudfront", "MEDIA_CDN_KEY_ID": "K"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"MEDIA_CDN": "cloudfront"}, "MEDIA_CDN_URL: is needed for MEDIA_CDN"),
+        (CLOUDFRONT, "MEDIA_CDN_KEY_ID: needs MEDIA_CDN_PRIVATE_KEY"),
+        (
+            {"MEDIA_CDN": "cloudfront", "MEDIA_CDN_KEY_ID": "K", "MEDIA_CDN_PRIVATE_KEY": "s3cret"},
+            "MEDIA_CDN_PRIVATE_KEY: ",
+        ),
+        (
+            {"MEDIA_CDN": "cloudfront", "MEDIA_CDN_KEY_ID": "K", "MEDIA_CDN_PRIVATE_KEY": "file:/nowhere"},
+            "MEDIA_CDN_PRIVATE_KEY: No such file",
+        ),
+        ({"MEDIA_MTLS": "nginx"}, "MEDIA_MTLS: needs MEDIA_TRUSTED_PROXIES and MEDIA_MTLS_SUBJECTS"),
+        ({"MEDIA_JWT_ISSUER": "https://issuer.example"}, "MEDIA_JWT_AUDIENCE: needs MEDIA_JWT_SECRET or MEDIA_JWKS"),
+    ],
+)
+def test_what_goes_together_is_needed_together(load: Load, variables: dict[str, str], message: str) -> None:
+    url = {} if message.startswith("MEDIA_CDN_URL") else {"MEDIA_CDN_URL": "https://cdn.example.com"}
+    with pytest.raises(ConfigurationError) as caught:
+        load(**(url | variables))
+    assert str(caught.value).startswith(message)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"MEDIA_JWT_SECRET": "s3cret"}, "MEDIA_JWT_SECRET: must have 32 bytes or more"),
+        ({"MEDIA_JWKS": "/nowhere/s3cret"}, "MEDIA_JWKS: "),
+        ({"MEDIA_JWKS": "http://issuer.example/s3cret"}, "MEDIA_JWKS: must be a path or an https URL"),
+    ],
+)
+async def test_keys_that_could_verify_no_token_stop_the_start(
+    load: Load, variables: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        await check(load(**variables))
+    assert str(caught.value).startswith(message)
 
 
 def test_what_a_backend_misses_is_named(load: Load) -> None:
