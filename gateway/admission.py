@@ -33,7 +33,6 @@ class Admission:
     async def reader(
         self,
         scope: Scope,
-        headers: Mapping[str, str],
         message_id: str,
         variant: str,
         *,
@@ -41,7 +40,7 @@ class Admission:
         query: Mapping[str, str],
     ) -> Grant:
         """Let in who may read one variant of a message; see `Gatekeeper.reader`."""
-        presented = Presented.of(headers, certificate=self._certificate(scope))
+        presented = Presented.of(scope["headers"], certificate=self._certificate(scope))
         try:
             grant = await self._gatekeeper.reader(presented, message_id, variant, download=download, query=query)
         except (Unauthorized, Forbidden) as error:
@@ -52,7 +51,7 @@ class Admission:
     async def user(self, request: Request) -> Grant:
         """Let in the backend or a token's holder; see `Gatekeeper.user`."""
         try:
-            grant = await self._gatekeeper.user(Presented.of(request.headers))
+            grant = await self._gatekeeper.user(Presented.of(request.scope["headers"]))
         except (Unauthorized, Forbidden) as error:
             self._refused(request.scope, error, request.path_params.get("message_id"))
             raise
@@ -61,7 +60,7 @@ class Admission:
     def host(self, request: Request) -> Grant:
         """Let in the host application's backend; see `Gatekeeper.host`."""
         try:
-            grant = self._gatekeeper.host(Presented.of(request.headers))
+            grant = self._gatekeeper.host(Presented.of(request.scope["headers"]))
         except (Unauthorized, Forbidden) as error:
             self._refused(request.scope, error, request.path_params.get("message_id"))
             raise

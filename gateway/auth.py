@@ -8,6 +8,7 @@ from typing import Literal
 
 from gateway.claims import Principal, TokenRefused
 from gateway.errors import Forbidden, NotFound, Unauthorized
+from gateway.forwarded import Fields, joined
 from gateway.signing import CREDENTIAL, Signer
 from gateway.tokens import Verifier
 from storage.record import MediaRecord
@@ -48,12 +49,12 @@ class Presented:
     """The subject of a client certificate that a trusted proxy has verified."""
 
     @classmethod
-    def of(cls, headers: Mapping[str, str], *, certificate: str | None = None) -> "Presented":
-        """Read a request's fields, by their lower-case names."""
+    def of(cls, fields: Fields, *, certificate: str | None = None) -> "Presented":
+        """Read a request's fields; a repeated one is all its values, so that no proxy and we read different ones."""
         return cls(
-            api_key=headers.get("x-api-key"),
-            token=_bearer(headers.get("authorization")) or _cookie(headers.get("cookie")),
-            origin_secret=headers.get("x-origin-verify"),
+            api_key=joined(fields, b"x-api-key"),
+            token=_bearer(joined(fields, b"authorization")) or _cookie(joined(fields, b"cookie")),
+            origin_secret=joined(fields, b"x-origin-verify"),
             certificate=certificate,
         )
 

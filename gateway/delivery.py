@@ -1,15 +1,18 @@
 """Whether the gateway sends a stored medium itself or lets the client fetch it from the store (RFC 9110 §15.4.8)."""
 
+import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from time import time
 from typing import Literal
 
 import structlog
 
+from gateway.minting import Minter
 from gateway.responses import Asked, Decision, RawHeaders
-from gateway.variants import AUTO
+from gateway.variants import AUTO, HLS, VARIANTS
 from storage.errors import StorageError
 from storage.representation import Source
 from storage.store import PresignedUrl, Presigner
@@ -63,32 +66,68 @@ class Delivery:
     """Sends clients to the store where that serves them the same as we would."""
 
     def __init__(
-        self, presigner: Presigner | None, *, mode: Mode, life: int, clock: Callable[[], float] = time
+        self,
+        presigner: Presigner | None,
+        edge: Minter | None = None,
+        *,
+        mode: Mode,
+        life: int,
+        clock: Callable[[], float] = time,
     ) -> None:
-        """Take the store, if it can presign, and for how many seconds its URLs live; ``clock`` in Unix seconds."""
+        """Take who can send clients somewhere, if anybody.
+
+        Args:
+            presigner: The store.
+            edge: What signs for the CDN, which is preferred: it has the variants that are asked for most.
+            mode: Only ``redirect`` sends anybody anywhere.
+            life: For how many seconds the URLs live.
+            clock: Unix seconds.
+        """
         self._presigner = presigner if mode == "redirect" else None
+        self._edge = edge if mode == "redirect" else None
         self._life = life
         self._clock = clock
 
     async def redirect(
-        self, asked: Asked, decision: Decision, key: str | None, *, tier: str, for_cdn: bool, is_playlist: bool
+        self,
+        asked: Asked,
+        decision: Decision,
+        message_id: str,
+        key: str | None,
+        *,
+        tier: str,
+        for_cdn: bool,
+        is_playlist: bool,
     ) -> Redirect | None:
         """Return where to send the client, or None to send it the bytes.
 
         Args:
             asked: The request.
             decision: What it gets from us otherwise.
+            message_id: Of the message.
             key: Of the object; None where the configured store cannot read it.
             tier: The object's storage class.
             for_cdn: The client is a CDN, which would keep a redirect past itself.
             is_playlist: What is served is written for each request.
         """
-        store = self._presigner
-        if store is None or key is None or for_cdn or is_playlist or not redirectable(asked, decision, tier):
+        if key is None or for_cdn or is_playlist or not redirectable(asked, decision, tier):
+            return None
+        presigned = await self._at_edge(asked, message_id) or await self._at_store(decision, key)
+        return self._to(presigned, asked) if presigned is not None else None
+
+    async def _at_edge(self, asked: Asked, message_id: str) -> PresignedUrl | None:
+        if self._edge is None or asked.shown not in VARIANTS - {HLS}:  # a stream is ours, see `Minter.mint`
+            return None
+        mint = partial(self._edge.mint, message_id, asked.shown, download=asked.download, expires_in=self._life)
+        minted = await asyncio.to_thread(mint)
+        return PresignedUrl(minted.url, minted.expires_at)
+
+    async def _at_store(self, decision: Decision, key: str) -> PresignedUrl | None:
+        if self._presigner is None:
             return None
         fields = {name.decode("ascii"): value.decode("latin-1") for name, value in decision.headers}
         try:
-            presigned = await store.presign(
+            return await self._presigner.presign(
                 key,
                 life=self._life,
                 content_type=fields["content-type"],
@@ -98,7 +137,6 @@ class Delivery:
         except StorageError as error:  # reading it meets the same fault, and has other layers to turn to
             log.warning("medium could not be presigned", error=type(error).__name__)
             return None
-        return self._to(presigned, asked) if presigned is not None else None
 
     def _to(self, presigned: PresignedUrl, asked: Asked) -> Redirect:
         max_age = fresh_for(presigned.expires_at, now=self._clock(), life=self._life) if asked.final else None

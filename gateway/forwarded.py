@@ -26,6 +26,12 @@ Fields = Collection[tuple[bytes, bytes]]
 """A request's header fields as ASGI has them: names in lower case."""
 
 
+def joined(fields: Fields, name: bytes) -> str | None:
+    """Return a field's value without the whitespace around it, those of a repeated one joined (RFC 9110 section 5)."""
+    values = [value.decode("latin-1").strip(" \t") for field, value in fields if field == name]
+    return ", ".join(values) if values else None
+
+
 class Networks:
     """A set of addresses, as networks."""
 
@@ -78,7 +84,7 @@ def client_address(peer: str, fields: Fields, trusted: Networks) -> str:
         return peer
     if nearest not in trusted:
         return str(nearest)
-    chains = _forwarded(_joined(fields, b"forwarded")), _x_forwarded_for(_joined(fields, b"x-forwarded-for"))
+    chains = _forwarded(joined(fields, b"forwarded")), _x_forwarded_for(joined(fields, b"x-forwarded-for"))
     told = {_walk(nearest, chain, trusted) for chain in chains if chain is not None}
     return str(told.pop() if len(told) == 1 else nearest)
 
@@ -175,11 +181,6 @@ def _address(text: str) -> Address | None:
 
 def _unquoted(value: str | None) -> str | None:
     return _ESCAPED.sub(r"\1", value[1:-1]) if value is not None and value.startswith('"') else value
-
-
-def _joined(fields: Fields, name: bytes) -> str | None:
-    values = [value.decode("latin-1") for field, value in fields if field == name]
-    return ", ".join(values) if values else None
 
 
 def _single(fields: Fields, name: bytes) -> str | None:

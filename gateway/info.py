@@ -16,6 +16,8 @@ PROCESSED = (
     "codec",
     "audio_codec",
     "bitrate",
+    "channels",
+    "sample_rate",
     "frames",
     "pages",
     "blurhash",

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.admission import Admission
 from gateway.audit import Action
 from gateway.auth import Grant
+from gateway.delivery import Delivery
 from gateway.disposition import variant_filename
 from gateway.errors import BadRequest, Deleted, NotFound, Quarantined
 from gateway.metrics import Metrics
@@ -24,7 +25,7 @@ from storage.cache import RecordCache
 from storage.errors import MediaError, OriginGone
 from storage.layers import EXPIRED
 from storage.record import MediaRecord, Processing, Status
-from storage.representation import Representation
+from storage.representation import Representation, Source
 from storage.retrieval import Retrieval
 from storage.store import ByteRange
 
@@ -44,12 +45,14 @@ class MediaReader:
         records: RecordCache,
         retrieval: Retrieval,
         showing: Showing,
+        delivery: Delivery,
         metrics: Metrics,
     ) -> None:
         self._admission = admission
         self._records = records
         self._retrieval = retrieval
         self._showing = showing
+        self._delivery = delivery
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,7 +63,7 @@ class MediaReader:
         variant = HLS if file is not None else query.get("variant", ORIGINAL)
         download = query.get("download") == "1"
         headers = joined_headers(scope["headers"])
-        grant = await self._admission.reader(scope, headers, message_id, variant, download=download, query=query)
+        grant = await self._admission.reader(scope, message_id, variant, download=download, query=query)
         if variant not in VARIANTS:
             raise BadRequest("There is no such variant.")
         record = await self._record(message_id, grant)
@@ -126,7 +129,28 @@ class MediaReader:
                 await send_bodyless(_timed(decision, known, answer.began), send)
                 self._metrics.served(known.source, decision.status, perf_counter() - answer.began, 0)
                 return
+            if await self._redirected(answer, decision, send):
+                return
         await self._stream(answer, receive, send)
+
+    async def _redirected(self, answer: "_Answer", decision: Decision, send: Send) -> bool:
+        """Send the client to where the bytes are, if they can be had there without us."""
+        asked, record = answer.asked, answer.record
+        stored = self._retrieval.readable(record)
+        redirect = await self._delivery.redirect(
+            asked,
+            decision,
+            record.message_id,
+            stored.key if stored is not None else None,
+            tier=stored.tier if stored is not None else "",
+            for_cdn=asked.cache_tags is not None,
+            is_playlist=answer.is_playlist,
+        )
+        if redirect is None:
+            return False
+        await send_bodyless(Decision(307, redirect.headers, ()), send)
+        self._metrics.served(Source.STORAGE, 307, perf_counter() - answer.began, 0)
+        return True
 
     async def _stream(self, answer: "_Answer", receive: Receive, send: Send) -> None:
         asked = answer.asked
@@ -172,10 +196,13 @@ def _timed(decision: Decision, representation: Representation, began: float) -> 
 
 
 def joined_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return the request's fields by lower-case name, repeated ones joined (RFC 9110 section 5.3)."""
+    """Return the request's fields by lower-case name, without whitespace around them, repeated ones joined.
+
+    RFC 9110 sections 5.3 and 5.5.
+    """
     headers: dict[str, str] = {}
     for name, value in raw:
-        key, text = name.decode("latin-1"), value.decode("latin-1")
+        key, text = name.decode("latin-1"), value.decode("latin-1").strip(" \t")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers
 

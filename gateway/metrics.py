@@ -156,11 +156,12 @@ class Metrics:
         self.processing_children.labels(reason).inc()
 
     def variant_made(self, name: str, original: int, size: int) -> None:
-        """Count a variant that was stored; sizes in bytes. The files of a stream count as one."""
-        name = name.partition("/")[0]
-        self.variants.labels(name).inc()
-        self.variant_bytes.labels(name).inc(size)
-        self.saved_bytes.labels(name).inc(max(0, original - size))
+        """Count a variant that was stored; sizes in bytes. A stream counts once, with the bytes of all its files."""
+        variant, _, file = name.partition("/")
+        self.variants.labels(variant).inc(not file)
+        self.variant_bytes.labels(variant).inc(size)
+        if variant in {"compressed", "webp"}:  # what is shown in place of the original
+            self.saved_bytes.labels(variant).inc(max(0, original - size))
 
     def quarantined(self) -> None:
         """Count malware."""

@@ -16,7 +16,7 @@ _ATTRIBUTE = re.compile(r'(URI=")([^"]*)(")')
 
 def credential_of(query: Mapping[str, str]) -> str:
     """Return the part of a request's query that opens the other files of its stream too."""
-    return urlencode({name: query[name] for name in CREDENTIAL if name in query})
+    return urlencode({name: query[name] for name in (*CREDENTIAL, "download") if name in query})
 
 
 async def readdressed(opened: Opened, *, folder: str, credential: str) -> Opened:

@@ -14,6 +14,7 @@ from gateway.admission import Admission
 from gateway.audit import Audit
 from gateway.auth import Gatekeeper
 from gateway.cdn import open_purger
+from gateway.delivery import Delivery
 from gateway.forwarded import ALB, NGINX, Networks
 from gateway.info import Infos
 from gateway.jwks import open_jwks
@@ -55,7 +56,7 @@ from storage.retrieval import Retrieval
 from storage.s3 import R2Store, S3Config, S3Store
 from storage.settings import StorageSettings
 from storage.spool import Spools
-from storage.store import ObjectStore
+from storage.store import ObjectStore, Presigner
 
 CACHED_ITEM = 4 * 1024**2  # bytes; a larger body is never kept in memory
 MIN_REMEMBERED = 1000  # answers of the provider, for each account however many there are
@@ -265,6 +266,7 @@ def _services(foundation: Foundation, verifier: Verifier | None) -> Services:
             records=cached_records,
             retrieval=_retrieval(foundation, bodies),
             showing=Showing(variants=VariantCache(foundation.renditions.of), rendering=foundation.rendering),
+            delivery=_delivery(foundation, minter),
             metrics=foundation.metrics,
         ),
         messages=Messages(admission=admission, registry=registry, infos=Infos(foundation.renditions, minter)),
@@ -276,6 +278,18 @@ def _services(foundation: Foundation, verifier: Verifier | None) -> Services:
         ),
         operations=_operations(foundation, bodies),
         signer=signer,
+    )
+
+
+def _delivery(foundation: Foundation, minter: Minter) -> Delivery:
+    settings, store = foundation.settings.gateway, foundation.store
+    # A CDN that cannot prove itself would be sent to itself, for ever.
+    at_edge = foundation.settings.cdn.edge() is not None and (settings.origin_secrets or settings.mtls != "off")
+    return Delivery(
+        store if isinstance(store, Presigner) else None,
+        minter if at_edge else None,
+        mode=settings.delivery if settings.storage_first == "on" else "proxy",
+        life=settings.redirect_life,
     )
 
 

@@ -98,6 +98,8 @@ class GatewaySettings(BaseSettings):
     operations_port: int | None = Field(None, alias="MEDIA_OPERATIONS_PORT", ge=1, le=65535)
     """Where alone operators are answered; without it, on the port of the media too."""
     delivery: Literal["proxy", "redirect"] = Field("proxy", alias="MEDIA_DELIVERY")
+    redirect_life: int = Field(3600, alias="MEDIA_REDIRECT_LIFE", ge=60, le=6 * 86_400)
+    """Seconds that a URL lives to which a client is redirected."""
     storage_first: Literal["on", "off"] = Field("on", alias="MEDIA_STORAGE_FIRST")
     graceful_timeout: int = Field(30, alias="MEDIA_GRACEFUL_TIMEOUT", ge=0, le=3600)
     """Seconds that running responses and jobs have to end after the signal to stop."""

@@ -53,6 +53,8 @@ class StoredObject:
     url: str
     created_at: datetime
     processing_status: str = Processing.PENDING
+    tier: str = "STANDARD"
+    """The storage class, by S3's names."""
     deleted_at: datetime | None = None
 
 
@@ -153,6 +155,7 @@ class MediaRecord:
             backend=variant.backend,
             key=variant.key,
             url=variant.url,
+            tier="STANDARD",
         )
         return replace(self, stored=shown, content_type=variant.content_type, provider_media_id=None)
 

@@ -32,6 +32,8 @@ class Layer:
     name: LayerName
     scene: Scene
     stored: Message | None
+    reader: httpx.AsyncClient | None = None
+    """Who asks: the host application unless given."""
 
     @property
     def source(self) -> str:
@@ -47,7 +49,8 @@ class Layer:
         given = await self._filled_in(message, headers or {})
         if self.name == "growing":
             return Answer(await self._ask_growing(message, method, given, query), message)
-        return Answer(await self.scene.client.request(method, message.path + query, headers=given), message)
+        client = self.reader or self.scene.client
+        return Answer(await client.request(method, message.path + query, headers=given), message)
 
     async def _fresh(self) -> Message:
         faults = Faults(transport=Transport.STALL, at_byte=ARRIVED) if self.name == "growing" else None
@@ -71,7 +74,7 @@ class Layer:
         client, gate = self.scene.client, message.medium.gate
         async with client.stream("GET", message.path) as first:
             await gate.reached()
-            async with client.stream(method, message.path + query, headers=headers) as response:
+            async with (self.reader or client).stream(method, message.path + query, headers=headers) as response:
                 gate.open()
                 await response.aread()
             await first.aread()

@@ -48,9 +48,10 @@ def test_beside_the_folder_the_uris_lead_into_it() -> None:
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ({"exp": "1", "kid": "a b", "sig": "x=", "download": "1", "retry": "2"}, "exp=1&kid=a+b&sig=x%3D"),
+        ({"exp": "1", "kid": "a b", "sig": "x=", "retry": "2"}, "exp=1&kid=a+b&sig=x%3D"),
+        ({"exp": "1", "kid": "k", "sig": "s", "download": "1"}, "exp=1&kid=k&sig=s&download=1"),
         ({"variant": "hls"}, ""),
     ],
 )
-def test_the_credential_is_the_signature_alone(query: dict[str, str], expected: str) -> None:
+def test_the_credential_is_the_signature_and_what_it_covers(query: dict[str, str], expected: str) -> None:
     assert credential_of(query) == expected

@@ -78,6 +78,7 @@ WRONG = [
     ("MEDIA_OPERATIONS_PORT", "s3cret"),
     ("MEDIA_OPERATIONS_PORT", "6400000"),
     ("MEDIA_DELIVERY", "s3cret"),
+    ("MEDIA_REDIRECT_LIFE", "-64000"),
     ("MEDIA_CDN", "s3cret"),
     ("MEDIA_CDN_URL", "s3cret"),
     ("MEDIA_CDN_DIGEST", "s3cret"),
