@@ -109,13 +109,22 @@ def _partial(headers: dict[str, str], ranges: tuple[ByteRange, ...], size: int, 
 def _caching(asked: Asked, representation: Representation, etag: str | None) -> dict[str, str]:
     """Return what a 304 repeats of the 200 (RFC 9110 section 15.4.5)."""
     headers = {"cache-control": "no-store", "last-modified": format_http_date(representation.last_modified)}
-    if asked.final and asked.cache_tags is not None:
+    if asked.cache_tags is None:
+        headers["cache-control"] = PRIVATE if asked.final else "no-store"
+    elif asked.final and _is_certain(asked, representation):
         headers |= {"cache-control": PUBLIC, "cdn-cache-control": CDN, "cache-tag": asked.cache_tags}
-    elif asked.final:
-        headers["cache-control"] = PRIVATE
     if asked.variant == AUTO:
         headers["vary"] = "Accept"
     return headers | ({"etag": etag} if etag else {})
+
+
+def _is_certain(asked: Asked, representation: Representation) -> bool:
+    """Whether a CDN may keep the answer, for everybody and a year.
+
+    Not what was only declared, which is all that a ``HEAD`` tells of a medium that nobody has seen; nor a body without
+    a length, of which CloudFront keeps what has come when it breaks off.
+    """
+    return representation.verified or (asked.method == "GET" and representation.size is not None)
 
 
 def _source(asked: Asked, representation: Representation) -> dict[str, str]:
