@@ -7,8 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.bench import crowd, slow, webhooks
+from tests.bench.speed import measurement as speed
 
-PARTS = {"crowd": crowd.measure, "slow": slow.measure, "webhooks": webhooks.measure}
+PARTS = {
+    "crowd": crowd.measure,
+    "slow": slow.measure,
+    "speed": speed.measure,
+    "webhooks": webhooks.measure,
+}
 
 
 def main() -> None:
