@@ -22,6 +22,7 @@ from gateway.protocol import LeanProtocol
 from gateway.services import open_foundation
 from gateway.settings import ConfigurationError, Settings
 from ingest import queue
+from ingest.purging import Purging
 from ingest.queue import PROCESS, processing_queue
 from ingest.tasks import Tasks
 from ingest.worker import Upkeep, Worker
@@ -105,6 +106,7 @@ async def work(settings: Settings, *, concurrency: int, metrics_port: int | None
             process=lambda stored: base.queue.enqueue(PROCESS, stored.id, processing_queue(stored.content_type)),
             deduplicated=metrics.deduplicated,
         )
+        purging = Purging(base.purger)
         worker = Worker(
             queue_url=settings.queue_url,
             queue=base.queue,
@@ -117,9 +119,12 @@ async def work(settings: Settings, *, concurrency: int, metrics_port: int | None
             on_beat=lambda: metrics.breaker_states(base.origin.states()),
         )
         running = worker.running(
-            lambda: Workflows(tasks, base.rendering, loop, delays=settings.ingest.retry_delays, observer=metrics),
+            lambda: Workflows(
+                tasks, base.rendering, purging, loop, delays=settings.ingest.retry_delays, observer=metrics
+            ),
             concurrency=concurrency,
             processors=settings.processing.children,
+            purges=purging.batch_size,
             polling=settings.ingest.poll_interval,
             grace=settings.gateway.graceful_timeout,
         )

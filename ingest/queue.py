@@ -23,11 +23,13 @@ HIGH = "media-high"  # what has just arrived or been asked for
 LOW = "media-low"  # sweeps, deletions, upkeep
 PROCESSING = "media-processing"  # pictures, sound and documents
 FILMS = "media-films"  # apart, so that no picture waits for a film
-QUEUES = (HIGH, LOW, PROCESSING, FILMS)
+PURGES = "media-purge"  # apart, so that nothing waits for a CDN
+QUEUES = (HIGH, LOW, PROCESSING, FILMS, PURGES)
 INGEST = "ingest"
 PROCESS = "process"
 DELETE = "delete"
-QUEUE_OF = {INGEST: HIGH, PROCESS: PROCESSING, DELETE: LOW}
+PURGE = "purge"
+QUEUE_OF = {INGEST: HIGH, PROCESS: PROCESSING, DELETE: LOW, PURGE: PURGES}
 """Where a job waits that is done again."""
 APPLICATION = "media-gateway"
 APPLICATION_VERSION = "1"  # fixed: a new release takes over the jobs of the old one
@@ -104,9 +106,13 @@ class Queue:
         await anyio.to_thread.run_sync(self._client.destroy)
         await anyio.to_thread.run_sync(self._engine.dispose)
 
-    def within(self, kind: str, queue: str = HIGH) -> InTransaction | None:
-        """Return what writes jobs inside the records' transaction, or None where the queue lives elsewhere."""
-        return (lambda connection, ids: self._write(connection, kind, ids, queue)) if self._shared else None
+    def within(self, kind: str, queue: str = HIGH, *, delay: float = 0.0) -> InTransaction | None:
+        """Return what writes jobs inside the records' transaction, or None where the queue lives elsewhere.
+
+        ``delay`` is in seconds: the jobs begin no sooner.
+        """
+        options = _options(kind, queue, delay=delay)
+        return (lambda connection, ids: self._write(connection, options, ids)) if self._shared else None
 
     async def after(self, kind: str, subjects: Sequence[str], queue: str = HIGH) -> None:
         """Write the jobs of records that are committed already, where `within` could not; else do nothing."""
@@ -114,16 +120,27 @@ class Queue:
             for subject in subjects:
                 await self.enqueue(kind, subject, queue)
 
-    async def enqueue(self, kind: str, subject: str, queue: str = HIGH, *, priority: int = PRIORITY) -> None:
-        """Write a job, unless this has written one of the same kind and subject that has not ended yet.
+    async def enqueue(
+        self,
+        kind: str,
+        subject: str,
+        queue: str = HIGH,
+        *,
+        priority: int = PRIORITY,
+        delay: float = 0.0,
+        once: bool = True,
+    ) -> None:
+        """Write a job that begins after ``delay`` seconds at the soonest.
 
+        With ``once`` it is not written where this has written one of the same kind and subject that has not ended yet.
         What `within` writes is not counted, nor what is in another queue: jobs may meet, and the steps allow for it.
 
         Raises:
             RecordsUnavailable: The queue's database does not answer.
         """
-        options = _options(kind, queue, priority)
-        options["deduplication_id"] = f"{kind}:{subject}"
+        options = _options(kind, queue, priority, delay)
+        if once:
+            options["deduplication_id"] = f"{kind}:{subject}"
 
         def write() -> None:
             # In a transaction of ours: the client's own waits for a locked database without end.
@@ -184,9 +201,9 @@ class Queue:
         except (SQLAlchemyError, OSError) as error:
             raise RecordsUnavailable("The job queue's database is unavailable.") from error
 
-    def _write(self, connection: Connection, kind: str, subjects: Sequence[str], queue: str) -> None:
+    def _write(self, connection: Connection, options: EnqueueOptions, subjects: Sequence[str]) -> None:
         for subject in subjects:
-            self._client.enqueue_in_transaction(connection, _options(kind, queue), subject, 0)
+            self._client.enqueue_in_transaction(connection, options, subject, 0)
 
 
 def _open_engine(url: str, busy_timeout: float) -> Engine:
@@ -202,8 +219,11 @@ def processing_queue(content_type: str) -> str:
     return FILMS if content_type.startswith("video/") else PROCESSING
 
 
-def _options(kind: str, queue: str, priority: int = PRIORITY) -> EnqueueOptions:
-    return EnqueueOptions(workflow_name=kind, queue_name=queue, priority=priority)
+def _options(kind: str, queue: str, priority: int = PRIORITY, delay: float = 0.0) -> EnqueueOptions:
+    options = EnqueueOptions(workflow_name=kind, queue_name=queue, priority=priority)
+    if delay:
+        options["delay_seconds"] = delay
+    return options
 
 
 def _job(status: Any) -> Job:

@@ -1,9 +1,11 @@
 """What the host application may do to a message's medium, each as one durable act: register, copy, retry, delete."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from ingest.purging import PurgeOrders
 from ingest.queue import DELETE, HIGH, INGEST, LOW, Queue
 from ingest.webhook import MEDIA_LIFE
 from storage.cache import RecordCache
@@ -11,7 +13,7 @@ from storage.errors import RecordsUnavailable
 from storage.flights import Flights
 from storage.origin import MediaRef
 from storage.record import Cursor, MediaRecord, NewMessage, Status
-from storage.records import Records
+from storage.records import InTransaction, Records
 from storage.renditions import Renditions
 
 
@@ -28,6 +30,7 @@ class Registry:
         flights: Flights,
         forget: Callable[[MediaRef], None],
         ingest: bool,
+        purges: PurgeOrders | None = None,
     ) -> None:
         """Take the collaborators.
 
@@ -39,6 +42,7 @@ class Registry:
             flights: Whose spools a deletion drops.
             forget: Lets the provider be asked again for a medium that it has refused.
             ingest: False writes no jobs: MEDIA_INGEST=off.
+            purges: Has the CDN forget what is deleted or replaced; None where there is no CDN.
         """
         self._records = records
         self._renditions = renditions
@@ -47,6 +51,7 @@ class Registry:
         self._flights = flights
         self._forget = forget
         self._ingest = ingest
+        self._purges = purges
 
     async def get(self, message_id: str) -> MediaRecord | None:
         """Return a message's record as the database has it now."""
@@ -66,8 +71,7 @@ class Registry:
         """Record a message and, unless told not to, its job; True where it is new."""
         ingest = ingest and self._ingest
         new = replace(new, expires_at=new.expires_at or datetime.now(UTC) + MEDIA_LIFE)
-        record, created = await self._records.register(new, and_then=self._queue.within(INGEST) if ingest else None)
-        self._cache.forget(new.message_id)
+        record, created = await self._write(new, self._queue.within(INGEST) if ingest else None)
         if ingest and record.status is Status.PENDING:
             await self._queue.after(INGEST, [new.message_id])
         return record, created
@@ -91,7 +95,7 @@ class Registry:
         )
         if source.stored is None:
             return await self.register(new, ingest=ingest)
-        _, created = await self._records.register(new)
+        _, created = await self._write(new, None)
         content_type = source.content_type or source.stored.content_type
         await self._records.adopt(new.message_id, source.stored, content_type=content_type)
         await self._renditions.settle(new.message_id)  # its object's own job is under way, if it needs one
@@ -114,9 +118,21 @@ class Registry:
         record = await self._records.get(message_id)
         if record is None:
             return False
-        deleted = await self._records.delete(message_id, and_then=self._queue.within(DELETE, LOW))
-        self._cache.forget(message_id)
+        async with self._purging() as purge:
+            deleting = self._queue.within(DELETE, LOW)
+            deleted = await self._records.delete(message_id, and_then=purge, and_if_doomed=deleting)
+            self._cache.forget(message_id)
         await self._flights.discard(record.spool)
         if deleted and record.stored is not None and await self._records.doomed(record.stored.id) is not None:
             await self._queue.after(DELETE, [record.stored.id], LOW)
         return deleted
+
+    async def _write(self, new: NewMessage, job: InTransaction | None) -> tuple[MediaRecord, bool]:
+        """Write a registration with its jobs; True where the message is new."""
+        async with self._purging() as purge:
+            written = await self._records.register(new, and_then=job, and_if_replaced=purge)
+            self._cache.forget(new.message_id)
+        return written
+
+    def _purging(self) -> AbstractAsyncContextManager[InTransaction | None]:
+        return self._purges.together() if self._purges is not None else nullcontext()

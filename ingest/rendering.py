@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -81,14 +81,20 @@ class Rendering:
         scratch: Path,
         scanner: Scanner | None,
         observer: RenderingObserver,
+        purge: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
-        """Take the collaborators; ``scratch`` is a folder for files in work, ``scanner`` None scans nothing."""
+        """Take the collaborators.
+
+        ``scratch`` is a folder for files in work, ``scanner`` None scans nothing, ``purge`` has the CDN forget what it
+        has of an object, by its id; None where there is no CDN.
+        """
         self._renditions = renditions
         self._store = store
         self._pool = pool
         self._scratch = scratch
         self._scanner = scanner
         self._observer = observer
+        self._purge = purge
 
     async def process(self, object_id: str) -> str:
         """Make everything of an object; return ``processed``, ``quarantined``, ``deleted`` or ``kept``.
@@ -99,15 +105,22 @@ class Rendering:
         stored = await self._renditions.object(object_id)
         if stored is None:
             return "deleted"
-        if stored.backend != self._store.backend or stored.processing_status == Processing.QUARANTINED:
+        if stored.processing_status == Processing.QUARANTINED:
+            await self._forgotten(stored)  # whoever found the malware may have been killed since
+            return "kept"
+        if stored.backend != self._store.backend:
             return "kept"
         if self._scanner is None and not processable(stored.content_type):
             return await self._finish(stored, _Harvest())
+        before = await self._renditions.of(object_id)
         async with self._original(stored) as (source, folder):
             if await self._infected(stored, source.path):
                 return "quarantined"
             harvest = await self._harvest(stored, source, folder, None)
-        return await self._finish(stored, harvest)
+        outcome = await self._finish(stored, harvest)
+        if _contents(before) - _contents(await self._renditions.of(object_id)):
+            await self._forgotten(stored)
+        return outcome
 
     async def make(self, stored: StoredObject, name: str) -> bool:
         """Make one variant, and those that come with it, now; False where there can be none.
@@ -217,7 +230,13 @@ class Rendering:
             stored.id, Processing.QUARANTINED, recipe=-1, keeping=(), error=f"malware: {malware}"[:_MAX_ERROR]
         )
         await self._drop(stored, made)
+        await self._forgotten(stored)
         return True
+
+    async def _forgotten(self, stored: StoredObject) -> None:
+        """Have the CDN forget what it has of an object: it was told that this would not change for a year."""
+        if self._purge is not None:
+            await self._purge(stored.id)
 
     @asynccontextmanager
     async def _original(self, stored: StoredObject) -> AsyncIterator[tuple[Source, Path]]:
@@ -251,6 +270,10 @@ class Rendering:
         if digest.hexdigest() != stored.sha256:
             log.error("stored object is damaged", object_id=stored.id)
             raise StoreUnavailable("The stored object is damaged.")
+
+
+def _contents(variants: Mapping[str, Variant]) -> set[tuple[str, str]]:
+    return {(name, variant.sha256) for name, variant in variants.items()}
 
 
 def _left(scratch: Path, before: float) -> list[Path]:

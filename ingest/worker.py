@@ -24,6 +24,8 @@ from ingest.queue import (
     LOW,
     PROCESS,
     PROCESSING,
+    PURGE,
+    PURGES,
     QUEUES,
     Job,
     Queue,
@@ -97,7 +99,14 @@ class Worker:
 
     @asynccontextmanager
     async def running(
-        self, define: Callable[[], Workflows], *, concurrency: int, processors: int, polling: float, grace: float
+        self,
+        define: Callable[[], Workflows],
+        *,
+        concurrency: int,
+        processors: int,
+        purges: int,
+        polling: float,
+        grace: float,
     ) -> AsyncIterator[None]:
         """Run jobs while inside; on leaving, take no new ones and let the running ones end for ``grace`` seconds.
 
@@ -105,13 +114,14 @@ class Worker:
             define: Registers the workflows, between the construction of DBOS and its launch.
             concurrency: How many jobs of ``media-high`` run at once; half as many of ``media-low``.
             processors: How many media are processed at once; of films one less, so that pictures need not wait.
+            purges: How many messages are purged at once.
             polling: Seconds between two looks into the queue.
             grace: Seconds.
         """
         await self._beat()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(_repeated(self._beat, HEARTBEAT))  # until the last job has ended
-            await asyncio.to_thread(self._launch, define, _slots(concurrency, processors), polling)
+            await asyncio.to_thread(self._launch, define, _slots(concurrency, processors, purges), polling)
             stack.push_async_callback(self._stop, grace)
             await stack.enter_async_context(_repeated(self._recover, HEARTBEAT))
             await stack.enter_async_context(_repeated(self._sweep, self._upkeep.interval))
@@ -187,6 +197,8 @@ class Worker:
         return [job for job in dead if job.id not in answered]
 
     async def _answered(self, job: Job) -> bool:
+        if job.kind == PURGE:
+            return False  # nobody else asks the CDN
         if job.kind == DELETE:
             return await self._records.doomed(job.subject) is None
         if job.kind == PROCESS:
@@ -218,13 +230,14 @@ async def _forever(work: Callable[[], Awaitable[None]], interval: float) -> None
         await asyncio.sleep(interval)
 
 
-def _slots(concurrency: int, processors: int) -> dict[str, int]:
+def _slots(concurrency: int, processors: int, purges: int) -> dict[str, int]:
     """Return how many jobs of each queue run at once."""
     return {
         HIGH: concurrency,
         LOW: max(1, concurrency // 2),
         PROCESSING: processors,
         FILMS: max(1, processors - 1),
+        PURGES: purges,
     }
 
 

@@ -3,19 +3,23 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 from dbos import DBOS, EnqueueOptions
 
-from ingest.queue import DELETE, INGEST, PRIORITY, PROCESS, QUEUE_OF
+from ingest.cdn.purge import PurgeItem
+from ingest.purging import Purging
+from ingest.queue import DELETE, INGEST, PRIORITY, PROCESS, PURGE, QUEUE_OF
 from ingest.rendering import Rendering
 from ingest.tasks import Failure, Tasks, next_delay
 from storage.errors import MediaError
 
 STEP_DEADLINE = 900.0  # seconds; a step that takes longer is a bug, and its worker must not hang for ever
 PROCESS_DEADLINE = 4 * 3600.0  # a film may take as long as it lasts for each of its variants
+PURGE_DELAYS: Final = (60.0, 120.0, 300.0, 600.0, 1800.0)  # seconds; a CDN that is down must not keep what was deleted
 
 log = structlog.get_logger()
 
@@ -36,7 +40,7 @@ class JobObserver(Protocol):
     """What wants to know of jobs, such as metrics."""
 
     def job_ended(self, kind: str, outcome: str, seconds: float) -> None:
-        """An attempt ended, such as ``stored``, ``deduplicated``, ``kept``, ``processed``, ``retried`` or ``dead``."""
+        """An attempt ended, such as ``stored``, ``kept``, ``processed``, ``purged``, ``retried`` or ``dead``."""
 
 
 class Workflows:
@@ -46,16 +50,20 @@ class Workflows:
         self,
         tasks: Tasks,
         rendering: Rendering,
+        purging: Purging,
         loop: asyncio.AbstractEventLoop,
         *,
         delays: tuple[float, ...],
+        purge_delays: tuple[float, ...] = PURGE_DELAYS,
         observer: JobObserver,
     ) -> None:
         """Register the workflows; ``delays`` are the seconds before the second, third, … attempt."""
         self._tasks = tasks
         self._rendering = rendering
+        self._purging = purging
         self._loop = loop
         self._delays = delays
+        self._purge_delays = purge_delays
         self._observer = observer
 
         # DBOS marks the functions it registers, which a bound method does not allow.
@@ -70,6 +78,10 @@ class Workflows:
         @DBOS.workflow(name=DELETE)
         def delete(object_id: str, attempt: int) -> str:
             return self._delete(object_id, attempt)
+
+        @DBOS.workflow(name=PURGE)
+        def purge(message_id: str, attempt: int, ordered_at: str | None = None) -> str:
+            return self._purge(message_id, attempt, ordered_at)
 
     def _ingest(self, message_id: str, attempt: int) -> str:
         job = _Attempt(INGEST, message_id, attempt)
@@ -102,7 +114,18 @@ class Workflows:
         failure = Failure(**result["failure"])
         return self._again(job, failure, next_delay(failure, attempt, self._delays))
 
-    def _again(self, job: "_Attempt", failure: Failure, delay: float | None) -> str:
+    def _purge(self, message_id: str, attempt: int, ordered_at: str | None) -> str:
+        job = _Attempt(PURGE, message_id, attempt)
+        # A step, whose result is kept: every attempt and every worker names the same moment.
+        moment = ordered_at or DBOS.run_step({"name": "order"}, _now)
+        item = PurgeItem(message_id=message_id, deleted_at=datetime.fromisoformat(moment))
+        result = self._step("purge", lambda: self._purging.purge(item))
+        if "failure" not in result:
+            return self._ended(job, result["outcome"])
+        failure = Failure(**result["failure"])
+        return self._again(job, failure, next_delay(failure, attempt, self._purge_delays), moment)
+
+    def _again(self, job: "_Attempt", failure: Failure, delay: float | None, *arguments: str) -> str:
         """Enqueue the next attempt, or give up."""
         if delay is None:
             self._ended(job, "dead")
@@ -111,7 +134,7 @@ class Workflows:
         options = EnqueueOptions(
             workflow_name=job.kind, queue_name=QUEUE_OF[job.kind], priority=PRIORITY, delay_seconds=delay
         )
-        DBOS.enqueue_workflow_with_options(options, job.subject, job.number + 1)
+        DBOS.enqueue_workflow_with_options(options, job.subject, job.number + 1, *arguments)
         return self._ended(job, "retried")
 
     def _ended(self, job: "_Attempt", outcome: str) -> str:
@@ -131,6 +154,10 @@ class Workflows:
                 future.cancel()
 
         return DBOS.run_step({"name": name}, run)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 async def _result(work: Coroutine[Any, Any, str | None]) -> dict[str, Any]:

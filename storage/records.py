@@ -86,22 +86,28 @@ class Records:
                 await connection.run_sync(and_then, fetchable)
         return [id_ for id_ in batch if id_ in inserted]
 
-    async def register(self, new: NewMessage, *, and_then: InTransaction | None = None) -> tuple[MediaRecord, bool]:
+    async def register(
+        self, new: NewMessage, *, and_then: InTransaction | None = None, and_if_replaced: InTransaction | None = None
+    ) -> tuple[MediaRecord, bool]:
         """Insert a message, or bring a known one up to date; True where it is new.
 
-        A deleted message is registered anew: the host application asked for it by name.
+        A deleted message is registered anew: the host application asked for it by name. In the same transaction run,
+        with the message's id, ``and_then`` where anything has changed, and ``and_if_replaced`` where the message had
+        another medium until now.
 
         Raises:
             RecordConflict: The message belongs to another workspace.
         """
         async with writing(self._engine) as connection:
-            created, changed = await rows.upsert(connection, new, self._clock())
-            if and_then is not None and changed:
+            done = await rows.upsert(connection, new, self._clock())
+            if and_then is not None and done.changed:
                 await connection.run_sync(and_then, [new.message_id])
+            if and_if_replaced is not None and done.replaced:
+                await connection.run_sync(and_if_replaced, [new.message_id])
             record = await rows.get_record(connection, new.message_id)
         if record is None:  # the transaction has just written it
             raise RecordConflict("The message vanished while it was registered.")
-        return record, created
+        return record, done.created
 
     async def find_object(self, workspace_id: str, sha256: str) -> StoredObject | None:
         """Return the workspace's object of that content, the one being deleted included."""
@@ -171,24 +177,41 @@ class Records:
         async with writing(self._engine) as connection:
             await connection.execute(update(messages).where(messages.c.message_id == message_id).values(values))
 
-    async def delete(self, message_id: str, *, and_then: InTransaction | None = None) -> bool:
+    async def delete(
+        self, message_id: str, *, and_then: InTransaction | None = None, and_if_doomed: InTransaction | None = None
+    ) -> bool:
         """Turn a message into a tombstone; False where it is unknown or one already.
 
-        An object that no message refers to any more is marked, and ``and_then`` runs with its id in the same
-        transaction, so that the deletion of its bytes is as durable as that of the record.
+        An object that no message refers to any more is marked. In the same transaction run ``and_then`` with the
+        message's id, and ``and_if_doomed`` with that of an object that was marked, so that whatever is still to be
+        done is as durable as the deletion itself. For a tombstone ``and_then`` runs again: who deletes twice may do so
+        because something was lost the first time.
         """
         now = self._clock()
         async with writing(self._engine) as connection:
             known = await rows.get_record(connection, message_id, lock=True)
+            if known is not None and and_then is not None:
+                await connection.run_sync(and_then, [message_id])
             if known is None or known.deleted_at is not None:
                 return False
             values = {"deleted_at": now, "updated_at": now, "object_id": None, "media_stored_url": None}
             await connection.execute(update(messages).where(messages.c.message_id == message_id).values(values))
             stored = known.stored
             doomed = stored is not None and await rows.mark_unreferenced(connection, stored.id, now)
-            if stored is not None and doomed and and_then is not None:
-                await connection.run_sync(and_then, [stored.id])
+            if stored is not None and doomed and and_if_doomed is not None:
+                await connection.run_sync(and_if_doomed, [stored.id])
         return True
+
+    async def referring(self, object_id: str, *, after: str = "", limit: int = 500) -> list[str]:
+        """Return the ids of the next messages that refer to an object."""
+        query = (
+            select(messages.c.message_id)
+            .where(messages.c.object_id == object_id, messages.c.message_id > after)
+            .order_by(messages.c.message_id)
+            .limit(limit)
+        )
+        async with reading(self._engine) as connection:
+            return list((await connection.execute(query)).scalars())
 
     async def doomed(self, object_id: str) -> StoredObject | None:
         """Return an object whose bytes are to be deleted, or None where it is not (any more)."""

@@ -1,5 +1,6 @@
 """Between rows and values: the statements that several questions share."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +24,17 @@ _OF_THE_MEDIUM = (
 )
 _OF_THE_STORAGE = ("object_id", "content_type", "media_stored_url", "media_stored_at", "media_storage_backend")
 _REGISTERED = (*_OF_THE_MEDIUM, "conversation_id", "participants")
+
+
+@dataclass(frozen=True, slots=True)
+class Upserted:
+    """What a registration has done."""
+
+    created: bool
+    """The message is new, or was deleted."""
+    changed: bool
+    replaced: bool
+    """The message had another medium until now."""
 
 
 def insert(connection: AsyncConnection) -> Any:
@@ -102,8 +114,8 @@ def object_row(stored: StoredObject, now: datetime) -> dict[str, Any]:
     return {name: getattr(stored, name) for name in _OBJECT_COLUMNS} | {"updated_at": now}
 
 
-async def upsert(connection: AsyncConnection, new: NewMessage, now: datetime) -> tuple[bool, bool]:
-    """Write a registration; return whether the message is new, and whether anything changed.
+async def upsert(connection: AsyncConnection, new: NewMessage, now: datetime) -> Upserted:
+    """Write a registration.
 
     Raises:
         RecordConflict: The message belongs to another workspace.
@@ -111,20 +123,20 @@ async def upsert(connection: AsyncConnection, new: NewMessage, now: datetime) ->
     row = message_row(new, now)
     # Insert, then look: of two first registrations at once, the later one waits here and finds the other's row.
     if await insert_new(connection, [row]):
-        return True, True
+        return Upserted(created=True, changed=True, replaced=False)
     known = await get_record(connection, new.message_id, lock=True)
     if known is None or known.workspace_id != new.workspace_id:
         raise RecordConflict("The message is registered for another workspace.")
     revived = known.deleted_at is not None
     change = _change(known, new, row)
     if not change:
-        return False, False
+        return Upserted(created=False, changed=False, replaced=False)
     await connection.execute(
         update(messages).where(messages.c.message_id == known.message_id).values(change | {"updated_at": now})
     )
     if known.stored is not None and "object_id" in change:
         await mark_unreferenced(connection, known.stored.id, now)  # the sweep deletes its bytes
-    return revived, True
+    return Upserted(created=revived, changed=True, replaced=not revived and "object_id" in change)
 
 
 def _change(known: MediaRecord, new: NewMessage, row: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ingest.queue import DELETE, HIGH, INGEST, LOW, Queue
+from ingest.queue import DELETE, FILMS, HIGH, INGEST, LOW, PROCESSING, PURGES, Queue
 from storage.errors import RecordsUnavailable
 from storage.records import InTransaction, Records
 from tests.databases import Databases
@@ -107,6 +107,25 @@ async def test_the_same_job_is_not_written_twice(queue: Queue) -> None:
     assert len(await queue.jobs()) == 3
 
 
+async def test_a_job_that_must_not_be_taken_for_another_is_written_beside_it(queue: Queue) -> None:
+    for _ in range(2):
+        await queue.enqueue(INGEST, "a", once=False)
+    assert await subjects(queue) == ["a", "a"]
+
+
+async def test_a_job_may_have_to_wait_wherever_it_was_written(queue: Queue, records: Records) -> None:
+    hook = queue.within(DELETE, LOW, delay=60.0)
+    assert hook is not None
+    await records.add([message("a")], and_then=hook)
+    await queue.enqueue(INGEST, "b", delay=60.0)
+    await queue.enqueue(INGEST, "c")
+    assert {job.subject: job.status for job in await queue.jobs()} == {
+        "a": "DELAYED",
+        "b": "DELAYED",
+        "c": "ENQUEUED",
+    }
+
+
 async def test_of_concurrent_duplicates_one_is_written(queue: Queue) -> None:
     await asyncio.gather(*(queue.enqueue(INGEST, "a") for _ in range(20)))
     assert await subjects(queue) == ["a"]
@@ -150,13 +169,12 @@ async def test_jobs_that_ended_long_ago_are_pruned(queue: Queue) -> None:
 
 async def test_the_backlog_says_how_much_waits_and_since_when(queue: Queue) -> None:
     before = time() - 1
-    assert [(each.queue, each.depth, each.oldest) for each in await queue.backlog()] == [
-        (HIGH, 0, None),
-        (LOW, 0, None),
-    ]
+    empty = await queue.backlog()
+    assert {(each.depth, each.oldest) for each in empty} == {(0, None)}
+    assert [each.queue for each in empty] == [HIGH, LOW, PROCESSING, FILMS, PURGES]
     await queue.enqueue(INGEST, "a", HIGH)
     await queue.enqueue(INGEST, "b", HIGH)
-    high, low = await queue.backlog()
+    high, low, *_ = await queue.backlog()
     assert (high.queue, high.depth, low.depth) == (HIGH, 2, 0)
     assert high.oldest is not None
     assert before <= high.oldest <= time() + 1

@@ -86,6 +86,8 @@ class Studio:
     counts: Counts
     scratch: Path
     rendering: Rendering
+    purged: list[str]
+    """The ids of objects that the CDN was to forget."""
 
     async def hold(self, content: bytes = ORIGINAL, content_type: str = "image/jpeg") -> StoredObject:
         """Store an object that message ``m1`` refers to."""
@@ -125,10 +127,15 @@ def studio(engine: AsyncEngine, tmp_path: Path) -> Studio:
 def _studio(engine: AsyncEngine, tmp_path: Path, scanner: Scanner | None) -> Studio:
     renditions, store, pool, counts = Renditions(engine), MemoryStore(), ScriptedPool(), Counts()
     scratch = tmp_path / "scratch"
+    purged: list[str] = []
+
+    async def purge(object_id: str) -> None:
+        purged.append(object_id)
+
     rendering = Rendering(
-        renditions=renditions, store=store, pool=pool, scratch=scratch, scanner=scanner, observer=counts
+        renditions=renditions, store=store, pool=pool, scratch=scratch, scanner=scanner, observer=counts, purge=purge
     )
-    return Studio(Records(engine), renditions, store, pool, counts, scratch, rendering)
+    return Studio(Records(engine), renditions, store, pool, counts, scratch, rendering, purged)
 
 
 async def test_a_variant_is_stored_under_a_key_of_its_object_and_month(studio: Studio) -> None:
@@ -294,6 +301,18 @@ async def test_a_variant_made_anew_takes_the_place_of_the_old_one_and_its_bytes(
     assert variant.sha256 == hashlib.sha256(b"new").hexdigest()
 
 
+async def test_the_cdn_forgets_a_medium_of_which_a_variant_has_changed_or_gone(studio: Studio) -> None:
+    held = await studio.hold()
+    webp, small = ("webp", b"webp", "image/webp"), ("small", b"small", "image/jpeg")
+    for files in ([webp], [webp], [webp, small]):
+        studio.pool.answers = [made("step", *files)]
+        await studio.rendering.process(held.id)
+    assert studio.purged == [], "nothing that it can have is different now"
+    studio.pool.answers = [made("step", ("webp", b"new", "image/webp"), small)]
+    await studio.rendering.process(held.id)
+    assert studio.purged == [held.id]
+
+
 async def test_an_object_deleted_meanwhile_leaves_no_bytes_behind(studio: Studio) -> None:
     held = await studio.hold()
     await studio.records.delete("m1")
@@ -357,6 +376,7 @@ async def test_malware_is_quarantined_before_anything_decodes_it(engine: AsyncEn
         assert await studio.rendering.process(held.id) == "kept"
     assert studio.pool.asked == []
     assert studio.counts.malware == 1
+    assert studio.purged == [held.id] * 2, "the second time for a worker that was killed in between"
     assert await studio.status() == (Status.FAILED, "quarantined")
     assert (await _object(studio, held)).processing_status == Processing.QUARANTINED
     assert await studio.keys() == {held.key}, "kept, for who has to look at it"

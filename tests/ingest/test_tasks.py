@@ -253,7 +253,7 @@ async def _delete(node: Node, message_id: str) -> list[str]:
     def note(_: Connection, ids: Sequence[str]) -> None:
         doomed.extend(ids)
 
-    await node.records.delete(message_id, and_then=note)
+    await node.records.delete(message_id, and_if_doomed=note)
     return doomed
 
 

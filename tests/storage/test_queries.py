@@ -30,6 +30,8 @@ QUESTIONS: dict[str, Question] = {
     "the next page of a status": lambda records: records.page(status=Status.FAILED, after=Cursor(NOON, "m02000")),
     "an object by its content": lambda records: records.find_object("w1", "ab" * 32),
     "an object by its key": lambda records: records.find_by_key("local", "media/1/1"),
+    "the messages of an object": lambda records: records.referring("0" * 32),
+    "the next messages of an object": lambda records: records.referring("0" * 32, after="m02000"),
     "an object that is doomed": lambda records: records.doomed("0" * 32),
     "all that are doomed": lambda records: records.doomed_objects(),
     "what is unfinished": lambda records: records.unfinished(idle=OLD, revive=OLD),

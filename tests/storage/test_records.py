@@ -202,6 +202,24 @@ async def test_another_medium_is_ingested_from_the_beginning(records: Records, c
     assert len(await records.doomed_objects()) == 1
 
 
+async def test_another_medium_is_told_from_every_other_change(records: Records) -> None:
+    replaced = Jobs()
+    for change in ({}, {}, {"filename": "a.jpg"}, {"provider_media_id": None}):
+        await records.register(message(**change), and_if_replaced=replaced)
+    await records.delete("m1")
+    await records.register(message(), and_if_replaced=replaced)
+    assert replaced.written == []
+    await records.register(message(provider_media_id="other"), and_if_replaced=replaced)
+    assert replaced.written == ["m1"]
+
+
+async def test_no_medium_is_replaced_without_what_follows(records: Records) -> None:
+    await records.register(message())
+    with pytest.raises(RecordsUnavailable):
+        await records.register(message(provider_media_id="other"), and_if_replaced=Jobs(OSError()))
+    assert (await get(records)).provider_media_id == "media-of-m1"
+
+
 async def test_a_deleted_message_is_registered_anew(records: Records) -> None:
     await records.register(message(filename="a.jpg", participants=("ana",), conversation_id="c1"))
     await store(records)

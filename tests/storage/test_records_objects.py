@@ -93,12 +93,37 @@ async def test_an_object_goes_with_the_last_message_that_refers_to_it(records: R
     await records.add([message("m1"), message("m2")])
     known = await adopt(records, "m1", stored())
     await adopt(records, "m2", stored())
-    assert await records.delete("m1", and_then=note)
+    assert await records.delete("m1", and_if_doomed=note)
     assert doomed == []
     assert await records.doomed(known.id) is None
-    assert await records.delete("m2", and_then=note)
+    assert await records.delete("m2", and_if_doomed=note)
     assert doomed == [known.id]
     assert (await records.doomed(known.id)) is not None
+
+
+async def test_a_deletion_tells_of_its_message_whatever_becomes_of_the_object(records: Records) -> None:
+    told: list[str] = []
+
+    def note(_connection: Connection, ids: Sequence[str]) -> None:
+        told.extend(ids)
+
+    await records.add([message("m1"), message("m2"), message("m3")])
+    await adopt(records, "m1", stored())
+    await adopt(records, "m2", stored())
+    for name in ("m1", "m2", "m3", "m3", "unknown"):
+        await records.delete(name, and_then=note)
+    assert told == ["m1", "m2", "m3", "m3"]
+
+
+async def test_the_messages_that_refer_to_an_object_come_in_pages(records: Records) -> None:
+    await records.add([message(f"m{number}") for number in range(4)])
+    for number in range(3):
+        known = await adopt(records, f"m{number}", stored())
+    assert await records.referring(known.id, limit=2) == ["m0", "m1"]
+    assert await records.referring(known.id, after="m1", limit=2) == ["m2"]
+    await records.delete("m0")
+    assert await records.referring(known.id) == ["m1", "m2"]
+    assert await records.referring("unknown") == []
 
 
 async def test_deleting_leaves_a_tombstone(records: Records) -> None:
@@ -125,6 +150,8 @@ async def test_a_deletion_is_not_recorded_without_its_job(records: Records) -> N
     known = await adopt(records, "m1", stored())
     with pytest.raises(RecordsUnavailable):
         await records.delete("m1", and_then=fail)
+    with pytest.raises(RecordsUnavailable):
+        await records.delete("m1", and_if_doomed=fail)
     record = await records.get("m1")
     assert record is not None
     assert record.deleted_at is None

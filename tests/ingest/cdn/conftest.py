@@ -1,17 +1,22 @@
-"""CDNs' APIs on real sockets: one that answers word by word."""
+"""CDNs' APIs on real sockets: one that answers word by word, and moto's CloudFront."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
 
 import pytest
+from aiobotocore.session import AioSession
+from moto.server import ThreadedMotoServer
 
 from ingest.cdn.purge import PurgeItem
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+KEYS = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "wJalrXUtnFEMI/K7MDENG"}
 
 
 @dataclass
@@ -73,3 +78,56 @@ async def api() -> AsyncIterator[ScriptedApi]:
         yield scripted
     async with asyncio.timeout(5):
         await asyncio.gather(*handling)
+
+
+@pytest.fixture(scope="module")
+def moto_endpoint() -> Iterator[str]:
+    """Moto's own HTTP server, on loopback."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+async def aws(moto_endpoint: str) -> AsyncIterator[Any]:
+    """A client of CloudFront, such as an operator has."""
+    async with AioSession().create_client(
+        "cloudfront",
+        region_name="us-east-1",
+        endpoint_url=moto_endpoint,
+        aws_access_key_id=KEYS["access_key_id"],
+        aws_secret_access_key=KEYS["secret_access_key"],
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+async def distribution(aws: Any) -> str:
+    """A new distribution, in front of a gateway."""
+    origin = {
+        "Id": "gateway",
+        "DomainName": "media.example.com",
+        "CustomOriginConfig": {"HTTPPort": 80, "HTTPSPort": 443, "OriginProtocolPolicy": "https-only"},
+    }
+    config = {
+        "CallerReference": uuid4().hex,
+        "Comment": "",
+        "Enabled": True,
+        "Origins": {"Quantity": 1, "Items": [origin]},
+        "DefaultCacheBehavior": {"TargetOriginId": "gateway", "ViewerProtocolPolicy": "https-only"},
+    }
+    created = await aws.create_distribution(DistributionConfig=config)
+    return str(created["Distribution"]["Id"])
+
+
+async def invalidations(aws: Any, distribution: str) -> list[dict[str, Any]]:
+    """Return the batches that AWS has taken, by their first path."""
+    page = await aws.list_invalidations(DistributionId=distribution)
+    answers = [
+        await aws.get_invalidation(DistributionId=distribution, Id=entry["Id"])
+        for entry in page["InvalidationList"].get("Items", [])
+    ]
+    batches = [found["Invalidation"]["InvalidationBatch"] for found in answers]
+    return sorted(batches, key=lambda batch: (batch["Paths"]["Items"][0], batch["CallerReference"]))

@@ -2,39 +2,25 @@
 
 import os
 import traceback
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 from xml.etree import ElementTree as ET
 
 import pytest
 from aiobotocore.session import AioSession
 from botocore.loaders import Loader
-from moto.server import ThreadedMotoServer
 
 from ingest.cdn.cloudfront import CloudFrontInvalidation
 from ingest.cdn.purge import PurgeError, PurgeFailed, PurgeItem, PurgeRefused, PurgeThrottled
-from tests.ingest.cdn.conftest import NOON, ScriptedApi, answer, items
+from tests.ingest.cdn.conftest import KEYS, NOON, ScriptedApi, answer, invalidations, items
 from tests.running import free_port
 
-KEYS = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "wJalrXUtnFEMI/K7MDENG"}
 SESSION_TOKEN = "FwoGZXIvYXdzEXAMPLE"
 DISTRIBUTION = "EDFDVBD6EXAMPLE"
 NAMESPACE = "{http://cloudfront.amazonaws.com/doc/2020-05-31/}"
 CREATED = answer(b"<Invalidation><Id>I1</Id><Status>InProgress</Status></Invalidation>", status="201 Created")
-
-
-@pytest.fixture(scope="module")
-def moto_endpoint() -> Iterator[str]:
-    """Moto's own HTTP server, on loopback."""
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -58,49 +44,6 @@ def aws_session(description: Loader, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
     monkeypatch.setattr("ingest.cdn.cloudfront.get_session", session)
-
-
-@pytest.fixture
-async def aws(moto_endpoint: str) -> AsyncIterator[Any]:
-    """A client of CloudFront, such as an operator has."""
-    async with AioSession().create_client(
-        "cloudfront",
-        region_name="us-east-1",
-        endpoint_url=moto_endpoint,
-        aws_access_key_id=KEYS["access_key_id"],
-        aws_secret_access_key=KEYS["secret_access_key"],
-    ) as client:
-        yield client
-
-
-@pytest.fixture
-async def distribution(aws: Any) -> str:
-    """A new distribution, in front of a gateway."""
-    origin = {
-        "Id": "gateway",
-        "DomainName": "media.example.com",
-        "CustomOriginConfig": {"HTTPPort": 80, "HTTPSPort": 443, "OriginProtocolPolicy": "https-only"},
-    }
-    config = {
-        "CallerReference": uuid4().hex,
-        "Comment": "",
-        "Enabled": True,
-        "Origins": {"Quantity": 1, "Items": [origin]},
-        "DefaultCacheBehavior": {"TargetOriginId": "gateway", "ViewerProtocolPolicy": "https-only"},
-    }
-    created = await aws.create_distribution(DistributionConfig=config)
-    return str(created["Distribution"]["Id"])
-
-
-async def invalidations(aws: Any, distribution: str) -> list[dict[str, Any]]:
-    """Return the batches that AWS has taken, by their first path."""
-    page = await aws.list_invalidations(DistributionId=distribution)
-    answers = [
-        await aws.get_invalidation(DistributionId=distribution, Id=entry["Id"])
-        for entry in page["InvalidationList"].get("Items", [])
-    ]
-    batches = [found["Invalidation"]["InvalidationBatch"] for found in answers]
-    return sorted(batches, key=lambda batch: (batch["Paths"]["Items"][0], batch["CallerReference"]))
 
 
 def purger_of(url: str, distribution: str = DISTRIBUTION, **options: Any) -> CloudFrontInvalidation:
