@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,15 +19,17 @@ from starlette.routing import BaseRoute, Route
 
 from gateway.app import create_app
 from gateway.bodies import json_response, read_json, timestamp
+from gateway.demo.medium import described
 from gateway.demo.samples import Sample, build_samples
 from gateway.services import Services
 from gateway.serving import listen, migrate, worker_beside
 from gateway.settings import Settings
 from ingest.simulator import Simulator, WebhookSender, serve
-from storage.record import Status
+from storage.record import MediaRecord, Status
+from storage.renditions import NOTHING, Processed
 
 PAGE = Path(__file__).parent
-ASSETS = {"page.css": "text/css", "page.js": "text/javascript", "chat-media.js": "text/javascript"}
+ASSETS = {"page.css": "text/css"} | {path.name: "text/javascript" for path in sorted(PAGE.glob("*.js"))}
 GRACE = 5.0  # seconds
 FOREIGN = ("MEDIA_", "WHATSAPP_", "AWS_", "R2_")
 KEPT = ("MEDIA_API_KEYS", "MEDIA_LOG_LEVEL")
@@ -69,12 +71,20 @@ class Chat:
 
     async def _chat(self, _request: Request) -> Response:
         """Show every message with its state."""
-        messages = [await self._message(*each) for each in self._messages.items()]
+        sent = dict(self._messages)  # more may be sent while we ask
+        found = {message_id: await self._services.foundation.records.get(message_id) for message_id in sent}
+        stored = [record.stored.id for record in found.values() if record is not None and record.stored is not None]
+        known = await self._services.foundation.renditions.describe(stored)
+        messages = [
+            self._message(message_id, sample, found[message_id], _processed(found[message_id], known))
+            for message_id, sample in sent.items()
+        ]
         calls = sum(self._simulator.downloads(medium_id) for medium_id in self._simulator.media)
         return json_response({"provider_online": self._simulator.online, "provider_calls": calls, "messages": messages})
 
-    async def _message(self, message_id: str, sample: Sample) -> dict[str, Any]:
-        record = await self._services.foundation.records.get(message_id)
+    def _message(
+        self, message_id: str, sample: Sample, record: MediaRecord | None, processed: Processed
+    ) -> dict[str, Any]:
         stored = record.stored if record is not None else None
         mint = self._services.signer.mint
         return {
@@ -90,7 +100,13 @@ class Chat:
             "status": record.status if record is not None else Status.PENDING,
             "size": stored.size if stored is not None else sample.path.stat().st_size,
             "mime_type": (record.content_type if record is not None else None) or sample.mime_type,
+            **described(stored, processed, lambda variant: mint(message_id, variant).url),
         }
+
+
+def _processed(record: MediaRecord | None, known: Mapping[str, Processed]) -> Processed:
+    stored = record.stored if record is not None else None
+    return known.get(stored.id, NOTHING) if stored is not None else NOTHING
 
 
 def _asset(name: str, media_type: str) -> Callable[[Request], Response]:

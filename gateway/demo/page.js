@@ -1,12 +1,16 @@
 /** The chat around the media: polls the gateway, draws each message once and keeps what is said about it current. */
 
-import { fromTemplate, ownUrl } from "./chat-media.js";
+import "./chat-media.js";
+import { fromTemplate } from "./loading.js";
+import { ownUrl } from "./sources.js";
+import { formatSize } from "./words.js";
 
 const POLL_TIMEOUT = 5_000; // milliseconds, as are the next two
 const POLL_BUSY = 1_000;
 const POLL_CALM = 5_000;
 const COPIED = 1_500;
 const SENDERS = { us: "You", them: "Ana" };
+const LABELS = { webp: "WebP", compressed: "compressed", hls: "HLS", aac: "AAC" };
 const SOURCES = ["cache", "storage", "replica", "provider"];
 
 const day = new Intl.DateTimeFormat("en-GB", { weekday: "long", day: "numeric", month: "long" });
@@ -16,7 +20,7 @@ const [messages, provider, counters, offline, empty, announcer, lightbox] = [
   "messages", "provider", "counters", "offline", "empty", "announcer", "lightbox",
 ].map((id) => document.getElementById(id));
 
-/** What is on the page: message id → {item, media, message, source}. */
+/** What is on the page: message id → {item, media, message, source, shown}. */
 const shown = new Map();
 let chat = null; // the latest answer
 
@@ -56,7 +60,7 @@ function append(message) {
   const newDay = !last || new Date(last.timestamp).toDateString() !== sent.toDateString();
   if (newDay) messages.append(drawDay(sent));
   const item = fromTemplate("message");
-  const entry = { item, media: item.querySelector("chat-media"), message, source: null };
+  const entry = { item, media: item.querySelector("chat-media"), message, source: null, shown: null };
   item.classList.add(message.sender === "us" ? "us" : "them", `kind-${message.kind}`);
   item.classList.toggle("follows", !newDay && last.sender === message.sender);
   const name = SENDERS[message.sender] ?? message.sender;
@@ -94,10 +98,7 @@ function patch(entry, message) {
   entry.message = message;
   entry.media.message = message;
   setChip(entry.item.querySelector(".status"), message.status);
-  const weight = [message.size && formatSize(message.size), message.mime_type?.split(";")[0]];
-  entry.item.querySelector(".weight").textContent = weight.filter(Boolean).join(" · ");
-  const url = ownUrl(message.url).replaceAll("'", "%27");
-  entry.item.querySelector(".curl code").textContent = `curl -r 0-99 -i '${url}'`;
+  drawWeight(entry);
   if (ripe && entry.media.broken) entry.media.reload();
 }
 
@@ -106,20 +107,24 @@ function setChip(chip, value) {
   if (chip.dataset.value !== value) Object.assign(chip, { textContent: value }).dataset.value = value;
 }
 
-/** Units of 1,024, as file managers and WhatsApp show them. */
-function formatSize(bytes) {
-  const [amount, unit] = bytes < 1024 * 1024 ? [bytes / 1024, "KB"] : [bytes / 1024 / 1024, "MB"];
-  return `${amount < 10 ? amount.toFixed(1) : Math.round(amount)} ${unit}`;
+/** Say what arrived and what is shown of it, and how to ask for that in a terminal. */
+function drawWeight({ item, message, shown }) {
+  const { size, mime_type: type } = message;
+  const as = shown && shown.size !== size ? `→ ${formatSize(shown.size)} ${LABELS[shown.name]}` : `· ${type.split(";")[0]}`;
+  item.querySelector(".weight").textContent = `${formatSize(size)} ${as}`;
+  const url = ownUrl(shown?.url ?? message.url).replaceAll("'", "%27");
+  item.querySelector(".curl code").textContent = `curl -r 0-99 -i '${url}'`;
 }
 
-function drawAnswer(entry, { status, source, headers }) {
-  entry.source = source;
+function drawAnswer(entry, { status, source, headers, shown }) {
+  Object.assign(entry, { source, shown });
   setChip(entry.item.querySelector(".source"), source ?? "");
   entry.item.querySelector(".request").textContent = status
     ? `Asked for one byte (Range: bytes=0-0), answered with ${status}`
     : "No answer";
   const rows = headers.flatMap(([name, value]) => [element("dt", name), element("dd", value)]);
   entry.item.querySelector(".panel dl").replaceChildren(...rows);
+  drawWeight(entry);
   drawCounters();
 }
 
