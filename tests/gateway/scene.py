@@ -109,22 +109,35 @@ class Scene:
         return await self._ingest(message, _nothing, **variables)
 
     async def _ingest(self, message: Message, processing: "Processed", **variables: str) -> Message:
-        registry = CollectorRegistry()
-        settings = settings_for(self.gateway.path, **(self.variables | variables))
-        async with open_foundation(settings, Metrics(registry), registry) as base:
-            tasks = Tasks(
-                records=base.records,
-                renditions=base.renditions,
-                store=base.store,
-                flights=base.flights,
-                spools=base.spools,
-                forget=base.origin.forget,
-                process=lambda stored: processing(base, stored),
-                deduplicated=base.metrics.deduplicated,
-            )
+        async with self._worker(processing, **variables) as (_, tasks):
             await tasks.original(message.id, fresh=True)
             await tasks.publish(message.id)
         return message
+
+    async def deleted(self) -> None:
+        """Delete the bytes of objects that no message refers to any more, as a worker does."""
+        async with self._worker(_nothing) as (base, tasks):
+            for object_id in await base.records.doomed_objects():
+                await tasks.delete(object_id)
+
+    @asynccontextmanager
+    async def _worker(self, processing: "Processed", **variables: str) -> AsyncIterator[tuple[Foundation, Tasks]]:
+        registry = CollectorRegistry()
+        settings = settings_for(self.gateway.path, **(self.variables | variables))
+        async with open_foundation(settings, Metrics(registry), registry) as base:
+            yield (
+                base,
+                Tasks(
+                    records=base.records,
+                    renditions=base.renditions,
+                    store=base.store,
+                    flights=base.flights,
+                    spools=base.spools,
+                    forget=base.origin.forget,
+                    process=lambda stored: processing(base, stored),
+                    deduplicated=base.metrics.deduplicated,
+                ),
+            )
 
     def forget_requests(self) -> None:
         """Empty the provider's log."""
