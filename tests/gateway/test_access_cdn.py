@@ -49,24 +49,27 @@ def directives(answer: httpx.Response, field: str = "cache-control") -> dict[str
     return {name: value for name, _, value in pairs}
 
 
+SECRETS = {
+    ORIGIN_SECRET: 200,
+    OLD_ORIGIN_SECRET: 200,
+    f"{ORIGIN_SECRET},{OLD_ORIGIN_SECRET}": 403,
+    ORIGIN_SECRET.upper(): 403,
+    ORIGIN_SECRET[:-1]: 403,
+    f"{ORIGIN_SECRET}x": 403,
+    API_KEY: 403,
+    "": 403,
+}
+
+
 class TestTheProof:
-    @pytest.mark.parametrize(
-        ("secret", "status"),
-        [
-            (ORIGIN_SECRET, 200),
-            (OLD_ORIGIN_SECRET, 200),
-            (f"{ORIGIN_SECRET},{OLD_ORIGIN_SECRET}", 403),
-            (ORIGIN_SECRET.upper(), 403),
-            (ORIGIN_SECRET[:-1], 403),
-            (API_KEY, 403),
-            ("", 403),
-        ],
-    )
-    async def test_is_one_of_several_secrets(self, scene: Scene, secret: str, status: int) -> None:
+    async def test_is_one_of_several_secrets(self, scene: Scene) -> None:
         message = await scene.message()
         for method in ("GET", "HEAD"):
-            answer = await scene.nobody.request(method, message.path, headers={"X-Origin-Verify": secret})
-            assert answer.status_code == status
+            answers = {
+                secret: await scene.nobody.request(method, message.path, headers={"X-Origin-Verify": secret})
+                for secret in SECRETS
+            }
+            assert {secret: answer.status_code for secret, answer in answers.items()} == SECRETS
 
     async def test_does_nothing_where_none_is_configured(self, open_scene: OpenScene) -> None:
         async with open_scene() as scene:
