@@ -34,6 +34,7 @@ from ingest.cdn.purge import Purger
 from ingest.processing.limits import Limits
 from ingest.processing.pool import Pool
 from ingest.processing.steps import Ceilings
+from ingest.purging import PurgeOrders
 from ingest.queue import HIGH, INGEST, Queue
 from ingest.registry import Registry
 from ingest.rendering import Rendering
@@ -82,6 +83,8 @@ class Foundation:
     flights: Flights
     purger: Purger | None
     """Has the CDN forget; None where there is none that could be told."""
+    purges: PurgeOrders | None
+    """Orders that; None likewise."""
     sweep_files: Callable[[timedelta], Awaitable[int]]
     """Deletes what processes that were killed a while ago have left unfinished in the store, or in work."""
 
@@ -114,8 +117,10 @@ async def open_foundation(
         workspaces = await asyncio.to_thread(read_workspaces, settings)
         origin = await stack.enter_async_context(open_origin(workspaces.values(), metrics))
         renditions = Renditions(engine)
-        rendering = await stack.enter_async_context(open_rendering(settings, renditions, store, metrics))
+        records = Records(engine)
         purger = await stack.enter_async_context(open_purger(settings.cdn))
+        purges = PurgeOrders(queue, records) if purger is not None else None
+        rendering = await stack.enter_async_context(open_rendering(settings, renditions, store, metrics, purges))
         flights = Flights(spools, origin, observer=metrics)
         stack.push_async_callback(flights.drain, DRAIN)
         yield Foundation(
@@ -123,7 +128,7 @@ async def open_foundation(
             metrics=metrics,
             registry=registry,
             engine=engine,
-            records=Records(engine),
+            records=records,
             renditions=renditions,
             rendering=rendering,
             queue=queue,
@@ -133,6 +138,7 @@ async def open_foundation(
             origin=origin,
             flights=flights,
             purger=purger,
+            purges=purges,
             sweep_files=_sweeper(settings.storage, rendering),
         )
 
@@ -148,7 +154,7 @@ def _sweeper(settings: StorageSettings, rendering: Rendering) -> Callable[[timed
 
 @asynccontextmanager
 async def open_rendering(
-    settings: Settings, renditions: Renditions, store: ObjectStore, metrics: Metrics
+    settings: Settings, renditions: Renditions, store: ObjectStore, metrics: Metrics, purges: PurgeOrders | None
 ) -> AsyncIterator[Rendering]:
     """Open the pool of children that decode media; none is started before it is needed."""
     processing = settings.processing
@@ -167,6 +173,7 @@ async def open_rendering(
             scratch=settings.storage.scratch_path,
             scanner=Scanner(ClamAddress.parse(processing.clamd)) if processing.clamd else None,
             observer=metrics,
+            purge=purges.of_object if purges is not None else None,
         )
     finally:
         await pool.aclose()
@@ -258,6 +265,7 @@ def _services(foundation: Foundation, verifier: Verifier | None) -> Services:
         flights=foundation.flights,
         forget=foundation.origin.forget,
         ingest=wants_ingest,
+        purges=foundation.purges,
     )
     return Services(
         foundation=foundation,

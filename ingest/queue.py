@@ -29,8 +29,8 @@ INGEST = "ingest"
 PROCESS = "process"
 DELETE = "delete"
 PURGE = "purge"
-QUEUE_OF = {INGEST: HIGH, PROCESS: PROCESSING, DELETE: LOW, PURGE: PURGES}
-"""Where a job waits that is done again."""
+QUEUE_OF = {INGEST: HIGH, PROCESS: FILMS, DELETE: LOW, PURGE: PURGES}
+"""Where a job waits that is done again; whatever is processed again among the films, where nothing is urgent."""
 APPLICATION = "media-gateway"
 APPLICATION_VERSION = "1"  # fixed: a new release takes over the jobs of the old one
 PRIORITY = 10

@@ -26,6 +26,7 @@ from ingest.queue import (
     PROCESSING,
     PURGE,
     PURGES,
+    QUEUE_OF,
     QUEUES,
     Job,
     Queue,
@@ -176,6 +177,8 @@ class Worker:
                 await self._enqueue(INGEST, message_id, dead)
         for object_id in await self._records.doomed_objects():
             await self._enqueue(DELETE, object_id, dead)
+        for object_id in {job.subject for job in dead if job.kind == PROCESS}:  # a scanner or a store was away
+            await self._enqueue(PROCESS, object_id, dead)
         now = datetime.now(UTC)
         await self._queue.prune(completed_before=(now - KEEP_JOBS).isoformat())
         await self._queue.prune(completed_before=(now - KEEP_DEAD).isoformat(), status=DEAD)
@@ -187,7 +190,7 @@ class Worker:
         """Write a job in place of dead ones, unless the last of them is too young for another try."""
         before = [job for job in dead if (job.kind, job.subject) == (kind, subject)]
         if all(job.created_at < time() - self._upkeep.revive for job in before):
-            await self._queue.enqueue(kind, subject, LOW)
+            await self._queue.enqueue(kind, subject, QUEUE_OF[kind] if kind == PROCESS else LOW)
             await self._queue.forget([job.id for job in before])
 
     async def _bury(self, dead: list[Job]) -> list[Job]:
