@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import Final, overload
+from typing import overload
 
 from av.audio.frame import AudioFrame
 from av.frame import Frame
@@ -11,12 +11,12 @@ from av.video.frame import PictureType, VideoFrame
 from ingest.processing.frames import TIME_BASE
 from ingest.processing.steps import Unprocessable
 
-SEGMENT_SECONDS: Final = 4
+SEGMENT_SECONDS = 4
 """The grid of key frames: the first picture at, or after, each multiple can begin a segment."""
 
-_GRID: Final = round(SEGMENT_SECONDS / TIME_BASE)
-_STILL: Final = round(Fraction(1, 4) / TIME_BASE)  # a picture that stays for longer is shown again, and again
-_CLOSEST: Final = round(Fraction(1, 75) / TIME_BASE)  # 60 frames per second pass, however their times are rounded
+_GRID = round(SEGMENT_SECONDS / TIME_BASE)
+_STILL = round(Fraction(1, 4) / TIME_BASE)  # a picture that stays for longer is shown again, and again
+_CLOSEST = round(Fraction(1, 75) / TIME_BASE)  # 60 frames per second pass, however their times are rounded
 
 
 @overload

@@ -62,7 +62,7 @@ def pictures_of(container: InputContainer, ceilings: Ceilings) -> VideoStream:
     films = [stream for stream in container.streams.video if not stream.disposition & _COVERS]
     if not films:
         raise Unprocessable("no-video", f"no video stream in {container.format.name}")
-    stream = _preferred(films)
+    stream = _preferred(_decodable(films))
     if stream is None:
         raise Unprocessable("undecodable", "no decoder for the video stream")
     if stream.width * stream.height > ceilings.pixels:
@@ -72,7 +72,8 @@ def pictures_of(container: InputContainer, ceilings: Ceilings) -> VideoStream:
 
 def sound_of(container: InputContainer) -> AudioStream | None:
     """Return the audio stream to play, None where there is none that can be decoded."""
-    return _preferred([stream for stream in container.streams.audio if stream.sample_rate and stream.channels])
+    heard = _decodable(list(container.streams.audio))
+    return _preferred([stream for stream in heard if stream.sample_rate and stream.channels])
 
 
 def seconds_claimed(container: InputContainer) -> float:
@@ -113,9 +114,12 @@ def _prepare(stream: Stream, ceilings: Ceilings) -> None:
 
 
 def _preferred(streams: list[_Track]) -> _Track | None:
-    """Choose the first that is marked as default, else the first, of those that have a decoder."""
-    decodable = [stream for stream in streams if _decoder(stream) is not None]
-    return next(iter(sorted(decodable, key=lambda stream: not stream.disposition & Disposition.default)), None)
+    """Choose the first that is marked as default, else the first."""
+    return next(iter(sorted(streams, key=lambda stream: not stream.disposition & Disposition.default)), None)
+
+
+def _decodable(streams: list[_Track]) -> list[_Track]:
+    return [stream for stream in streams if _decoder(stream) is not None]
 
 
 def _decoder(stream: Stream) -> CodecContext | None:

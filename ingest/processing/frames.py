@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from struct import unpack
 from types import MappingProxyType
-from typing import Final, cast
+from typing import cast
 
 from av.buffer import Buffer
 from av.filter import Graph
 from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
-TIME_BASE: Final = Fraction(1, 90_000)  # seconds; every usual frame rate is a whole number of them
+TIME_BASE = Fraction(1, 90_000)  # seconds; every usual frame rate is a whole number of them
 
 Turn = tuple[tuple[str, str | None], ...]
 """Filters that bring a frame upright, each with its argument."""
@@ -32,8 +32,8 @@ _TURNS: Mapping[tuple[int, int, int, int], Turn] = MappingProxyType(
 _HALF = 1 << 15  # in the 16.16 fixed point numbers of the matrix
 
 # ITU-T H.273, as numbers and as the scale filter calls them.
-_BT709, _SMPTE170M = 1, 6
-_MATRICES: Mapping[int, str] = MappingProxyType({_BT709: "bt709", 5: "bt470", _SMPTE170M: "smpte170m", 9: "bt2020"})
+_BT709, _BT601 = 1, 5
+_MATRICES: Mapping[int, str] = MappingProxyType({_BT709: "bt709", _BT601: "bt470", 6: "smpte170m", 9: "bt2020"})
 _FULL = 2  # the color_range of FFmpeg that is not what video has
 _HDR = frozenset({16, 18})  # transfer characteristics: PQ and HLG
 _HD_SIDE = 720  # pixels; players take untagged colours for BT.709 from here on
@@ -135,7 +135,7 @@ def _matrix_of(frame: VideoFrame) -> int:
     """Return what the frame says, or what players assume where it says nothing."""
     if frame.colorspace in _MATRICES:
         return frame.colorspace
-    return _BT709 if min(frame.width, frame.height) >= _HD_SIDE else _SMPTE170M
+    return _BT709 if min(frame.width, frame.height) >= _HD_SIDE else _BT601
 
 
 def _sign(number: int) -> int:

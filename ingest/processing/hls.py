@@ -11,7 +11,7 @@ from pathlib import Path
 from struct import unpack
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import Final, cast
+from typing import cast
 
 import av
 from av.audio.stream import AudioStream
@@ -25,19 +25,19 @@ from ingest.processing.film import Film, look_whole
 from ingest.processing.steps import Ceilings, Made, Source, Unprocessable
 from ingest.processing.transcode import Rendition, transcode
 
-_PLAYLIST_TYPE: Final = "application/vnd.apple.mpegurl"
+_PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 _LOW, _SHARED, _HIGH = 360, 720, 1080  # pixels of the short side
-_PREAMBLE: Final = ("#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS")
+_PREAMBLE = ("#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS")
 
 # FFmpeg's own muxer of HLS puts the first picture of a segment at a wrong time where the frame rate varies.
-_FRAGMENTED: Final = MappingProxyType(
+_FRAGMENTED = MappingProxyType(
     {
         "movflags": "+frag_keyframe+empty_moov+default_base_moof+frag_discont+skip_trailer",
         "use_editlist": "0",
         "fflags": "+bitexact",
     }
 )
-_LEAD_SECONDS: Final = 1  # so that what must be decoded before the first picture is shown has no time below zero
+_LEAD_SECONDS = 1  # so that what must be decoded before the first picture is shown has no time below zero
 
 _Range = tuple[int, int]  # where it starts, and its size, in bytes
 _Segment = tuple[float, _Range]  # seconds first

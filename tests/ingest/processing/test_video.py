@@ -49,6 +49,11 @@ FILMS = {
     "Matroska": (Film(suffix=".mkv", muxer="matroska", sounds=(OPUS,)), "h264", "opus"),
     "MPEG-TS": (Film(suffix=".ts", muxer="mpegts", sounds=(Sound(),)), "h264", "aac"),
     "10 bits": (Film(pixel_format="yuv420p10le", sounds=(Sound(channels=1),)), "h264", "aac"),
+    "screen recording": (
+        Film(suffix=".mkv", muxer="matroska", encoder="ffv1", pixel_format="bgr0", sounds=(OPUS,)),
+        "ffv1",
+        "opus",
+    ),
     "4:4:4": (Film(pixel_format="yuv444p", sounds=(Sound(),)), "h264", "aac"),
 }
 

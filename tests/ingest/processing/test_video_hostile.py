@@ -207,6 +207,21 @@ def test_flipped_bits_cost_a_picture_a_step_or_a_film_but_no_more(seed: int, mux
                 assert all(made.path.stat().st_size for made in step.run(folder).made)
 
 
+def test_sound_in_a_format_that_nobody_knows_leaves_a_silent_film(tmp_path: Path) -> None:
+    path = shoot(tmp_path / "film.mkv", Film(muxer="matroska", times=(0, 40), sounds=(Sound(encoder="aac"),)))
+    path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_WHO"))
+    results = run(source_of(path), "facts", "compressed")
+    assert "audio_codec" not in results["facts"].facts
+    with av.open(str(results["compressed"].made[0].path)) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
+def test_pictures_in_a_format_that_nobody_knows_are_undecodable(tmp_path: Path) -> None:
+    path = shoot(tmp_path / "film.mkv", Film(muxer="matroska", times=(0, 40)))
+    path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_MPEG9/ISO/WHO"))
+    assert code_of(path) == "undecodable"
+
+
 def test_sound_that_cannot_be_decoded_leaves_a_silent_film(tmp_path: Path) -> None:
     path = shoot(tmp_path / "film.mkv", Film(muxer="matroska", sounds=(Sound(encoder="aac"),)))
     with av.open(str(path)) as container:
