@@ -6,19 +6,21 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.bench import crowd, slow, webhooks
-from tests.bench.speed import measurement as speed
+from gateway import logs
+from tests.bench import crowd, processing, sizes, slow, webhooks
 
 PARTS = {
     "crowd": crowd.measure,
     "slow": slow.measure,
-    "speed": speed.measure,
     "webhooks": webhooks.measure,
+    "processing": processing.measure,
+    "sizes": sizes.measure,
 }
 
 
 def main() -> None:
     """Run the parts that are named, or all."""
+    logs.configure("error")
     for name in sys.argv[1:] or PARTS:
         with TemporaryDirectory(prefix="media-gateway-bench-") as folder:
             print(json.dumps(asyncio.run(PARTS[name](Path(folder)))), flush=True)  # noqa: T201 its report
