@@ -8,10 +8,12 @@ from tempfile import TemporaryDirectory
 
 from gateway import logs
 from tests.bench import crowd, processing, sizes, slow, webhooks
+from tests.bench.speed import measurement as speed
 
 PARTS = {
     "crowd": crowd.measure,
     "slow": slow.measure,
+    "speed": speed.measure,
     "webhooks": webhooks.measure,
     "processing": processing.measure,
     "sizes": sizes.measure,
