@@ -7,7 +7,7 @@ from starlette.types import Scope
 
 from gateway.audit import Action, Actor, Audit
 from gateway.auth import Gatekeeper, Grant, Presented
-from gateway.errors import Forbidden, Unauthorized
+from gateway.errors import Forbidden, NotFound, Unauthorized
 from gateway.forwarded import CertificateFields, Networks, client_certificate
 from gateway.throttle import toll_of
 from storage.record import MediaRecord
@@ -66,6 +66,12 @@ class Admission:
             raise
         return _paid(request.scope, grant)
 
+    def check(self, scope: Scope, grant: Grant, record: MediaRecord, *, variant: str | None = None) -> None:
+        """Raise NotFound where the message is somebody else's; only the audit is told that it exists, and who tried."""
+        if not grant.opens(record):
+            self.done(Action.REFUSED, scope, grant, record, variant=variant, status=404)
+            raise NotFound
+
     def done(
         self,
         action: Action,
@@ -73,14 +79,15 @@ class Admission:
         grant: Grant,
         record: MediaRecord | None = None,
         *,
+        workspace_id: str | None = None,
         variant: str | None = None,
         status: int | None = None,
     ) -> None:
-        """Tell the audit what was done with a grant."""
+        """Tell the audit what was done with a grant, to a message or to a whole workspace."""
         self._audit.record(
             action,
             Actor(kind=grant.kind, address=toll_of(scope).address, credential=grant.credential),
-            workspace_id=record.workspace_id if record is not None else None,
+            workspace_id=record.workspace_id if record is not None else workspace_id,
             message_id=record.message_id if record is not None else None,
             variant=variant,
             status=status,

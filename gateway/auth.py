@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.claims import Principal, TokenRefused
-from gateway.errors import Forbidden, NotFound, Unauthorized
+from gateway.errors import Forbidden, Unauthorized
 from gateway.forwarded import Fields, joined
 from gateway.signing import CREDENTIAL, Signer
 from gateway.tokens import Verifier
@@ -31,11 +31,6 @@ class Grant:
     def opens(self, record: MediaRecord) -> bool:
         """Whether the message is one that its holder may see."""
         return self.principal is None or self.principal.may_see(record)
-
-    def check(self, record: MediaRecord) -> None:
-        """Raise NotFound where the message is somebody else's: not even that it exists is theirs to know."""
-        if not self.opens(record):
-            raise NotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +98,7 @@ class Gatekeeper:
         return self._by_key(presented) or _refuse()
 
     async def user(self, presented: Presented) -> Grant:
-        """Let the backend in, or somebody with a token; what a token opens is for `Grant.check`.
+        """Let the backend in, or somebody with a token; what a token opens is for `Grant.opens`.
 
         Raises:
             Unauthorized: There is neither in the request.
@@ -118,7 +113,7 @@ class Gatekeeper:
     async def reader(
         self, presented: Presented, message_id: str, variant: str, *, download: bool, query: Mapping[str, str]
     ) -> Grant:
-        """Let in who may read one variant of a message's medium; what a token opens is for `Grant.check`.
+        """Let in who may read one variant of a message's medium; what a token opens is for `Grant.opens`.
 
         Raises:
             Unauthorized: There is no credential in the request.

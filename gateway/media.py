@@ -1,7 +1,8 @@
 """``GET`` and ``HEAD`` on a message's medium: pure ASGI, from the request's line to the last byte."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from urllib.parse import parse_qsl
 
@@ -10,7 +11,6 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.admission import Admission
 from gateway.audit import Action
-from gateway.auth import Grant
 from gateway.delivery import Delivery
 from gateway.disposition import variant_filename
 from gateway.errors import BadRequest, Deleted, NotFound, Quarantined
@@ -66,7 +66,7 @@ class MediaReader:
         grant = await self._admission.reader(scope, message_id, variant, download=download, query=query)
         if variant not in VARIANTS:
             raise BadRequest("There is no such variant.")
-        record = await self._record(message_id, grant)
+        record = await self._record(message_id, partial(self._admission.check, scope, grant, variant=variant))
         shown = await self._shown(record, variant, file, headers.get("accept"))
         asked = Asked(
             method=scope["method"],
@@ -96,11 +96,11 @@ class MediaReader:
             asked = replace(asked, shown=ORIGINAL, final=False, filename=record.filename)
             await self._serve(replace(answer, asked=asked, record=record), receive, send)
 
-    async def _record(self, message_id: str, grant: Grant) -> MediaRecord:
+    async def _record(self, message_id: str, check: Callable[[MediaRecord], None]) -> MediaRecord:
         record = await self._records.get(message_id)
         if record is None:
             raise NotFound
-        grant.check(record)
+        check(record)
         if record.deleted_at is not None:
             raise Deleted
         if record.stored is not None and record.stored.processing_status == Processing.QUARANTINED:

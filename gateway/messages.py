@@ -1,5 +1,6 @@
 """What the host application does with messages: register, look at, retry, list and delete."""
 
+from functools import partial
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -97,7 +98,9 @@ class Messages:
             raise BadRequest("Either provider_media_id or copy_of is needed.")
         new = registration.new_message(message_id)
         if registration.copy_of is not None:
-            source = await live(self._registry, registration.copy_of, grant)
+            source = await live(
+                self._registry, registration.copy_of, partial(self._admission.check, request.scope, grant)
+            )
             record, created = await self._registry.copy(new, source, ingest=registration.ingest)
         else:
             record, created = await self._registry.register(new, ingest=registration.ingest)
@@ -117,7 +120,7 @@ class Messages:
     async def info(self, request: Request) -> Response:
         """Show the record and what is known of the medium."""
         grant = await self._admission.user(request)
-        record = await live(self._registry, path_id(request), grant)
+        record = await live(self._registry, path_id(request), partial(self._admission.check, request.scope, grant))
         self._admission.done(Action.READ, request.scope, grant, record, variant="info")
         (info,) = await self._infos.of([record], base_of(request))
         return json_response(info)
@@ -125,7 +128,7 @@ class Messages:
     async def retry(self, request: Request) -> Response:
         """Ingest again, whatever became of it before: 202."""
         grant = self._admission.host(request)
-        record = await live(self._registry, path_id(request), grant)
+        record = await live(self._registry, path_id(request), partial(self._admission.check, request.scope, grant))
         await self._registry.retry(record)
         self._admission.done(Action.RETRY, request.scope, grant, record)
         return json_response({"message_id": record.message_id, "status": Status.PENDING}, 202)
@@ -141,6 +144,7 @@ class Messages:
         found, cursor = await self._registry.page(
             workspace_id=listing.workspace_id, status=listing.status, after=listing.cursor, limit=listing.limit
         )
-        self._admission.done(Action.LIST, request.scope, grant, found[0] if found else None)
+        for workspace_id in dict.fromkeys(each.workspace_id for each in found) or [listing.workspace_id]:
+            self._admission.done(Action.LIST, request.scope, grant, workspace_id=workspace_id)
         messages = await self._infos.of(found, base_of(request))
         return json_response({"messages": messages, "next_cursor": cursor.encode() if cursor else None})

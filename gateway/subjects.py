@@ -1,15 +1,16 @@
 """Which message a request is about, and how its URLs begin."""
 
+from collections.abc import Callable
+
 from starlette.requests import Request
 
-from gateway.auth import Grant
 from gateway.errors import Deleted, NotFound
 from ingest.registry import Registry
 from storage.record import MediaRecord
 
 
-async def live(registry: Registry, message_id: str, grant: Grant) -> MediaRecord:
-    """Return the record of a message that is not deleted.
+async def live(registry: Registry, message_id: str, check: Callable[[MediaRecord], None]) -> MediaRecord:
+    """Return the record of a message that is not deleted; ``check`` raises NotFound where it is somebody else's.
 
     Raises:
         NotFound: There is none, or it is somebody else's.
@@ -18,7 +19,7 @@ async def live(registry: Registry, message_id: str, grant: Grant) -> MediaRecord
     record = await registry.get(message_id)
     if record is None:
         raise NotFound
-    grant.check(record)
+    check(record)
     if record.deleted_at is not None:
         raise Deleted
     return record

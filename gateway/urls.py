@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field
@@ -66,7 +67,7 @@ class Urls:
     async def mint(self, request: Request) -> Response:
         """Mint a signed URL for one variant."""
         grant = await self._admission.user(request)
-        record = await live(self._registry, path_id(request), grant)
+        record = await live(self._registry, path_id(request), partial(self._admission.check, request.scope, grant))
         order = await read_json(request, UrlOrder)
         minted = await asyncio.to_thread(self._minted, record.message_id, order, base_of(request))
         self._admission.done(Action.MINT, request.scope, grant, record, variant=order.variant)
@@ -85,6 +86,8 @@ class Urls:
         for order, record, error in zip(orders, found, errors, strict=True):
             if error is None:
                 self._admission.done(Action.MINT, request.scope, grant, record, variant=order.variant)
+            elif record is not None and not grant.opens(record):
+                self._admission.done(Action.REFUSED, request.scope, grant, record, variant=order.variant, status=404)
         return json_response({"urls": minted})
 
     def _all_minted(
