@@ -1,5 +1,6 @@
 """Finds the names that documents use, and holds them against the code."""
 
+import ast
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ _HEADER = re.compile(r"\bX-[A-Za-z0-9-]+")
 _FENCED = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+_TEST = re.compile(r"([\w/]+\.py)::([\w:]+)")
 _COMMAND = re.compile(r"(?:^|[\s/])media-gateway ([a-z][^|;&\"]*)")
 _TARGET = re.compile(r"(?:^|\s)make ([a-z]+)")
 _METHODS = "GET|HEAD|POST|PUT|DELETE|OPTIONS"
@@ -101,6 +103,22 @@ def requests_in(markdown: str, pieces: Sequence[str]) -> Iterator[tuple[str, str
 def links_in(markdown: str) -> Iterator[str]:
     """Yield the relative targets of links."""
     yield from (target for target in _LINK.findall(_FENCED.sub("", markdown)) if "://" not in target)
+
+
+def named_tests(markdown: str) -> Iterator[tuple[str, str]]:
+    """Yield the file, below ``tests``, and the name of every test that a document refers to."""
+    for span in _SPAN.findall(_FENCED.sub("", markdown)):
+        if found := _TEST.fullmatch(span):
+            yield found[1], found[2]
+
+
+def defines(file: str, name: str) -> bool:
+    """Whether a file below ``tests`` has a test of that name; one in a class is ``Class::test``."""
+    path = ROOT / "tests" / file
+    scope: Any = ast.parse(path.read_text()) if path.is_file() else None
+    for part in name.split("::"):
+        scope = next((each for each in getattr(scope, "body", ()) if getattr(each, "name", None) == part), None)
+    return scope is not None
 
 
 def table_after(markdown: str, start: str) -> list[list[str]]:

@@ -1,6 +1,7 @@
 """Every name in the documents is one that the code has: metrics, variables, commands, routes, files."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
+from gateway import cloudflare
 from gateway.errors import TABLE, problem
 from gateway.messages import Registration
 from gateway.signing import Signer
@@ -18,9 +20,20 @@ from ingest.queue import QUEUES
 from storage.errors import MediaError
 from tests.conftest import StartGateway
 from tests.deploy.conftest import SETTINGS
-from tests.deploy.names import DOCUMENTS, ROOT, Interface, code_in, links_in, spans, table_after
+from tests.deploy.names import (
+    DOCUMENTS,
+    ROOT,
+    Interface,
+    code_in,
+    defines,
+    links_in,
+    named_tests,
+    spans,
+    table_after,
+)
 
 OPERATORS = (ROOT / "docs" / "operators.md").read_text()
+SECURITY = (ROOT / "docs" / "security.md").read_text()
 INTEGRATORS = (ROOT / "docs" / "integrators.md").read_text()
 
 
@@ -70,6 +83,14 @@ def test_names_that_exist_are_not_complained_about(interface: Interface) -> None
     assert interface.unknown(text, markdown=True) == []
 
 
+@pytest.mark.parametrize(
+    "name", ["test_names.py::test_a_misspelt_name", "test_name.py::test_x", "names.py::Interface::answer"]
+)
+def test_a_test_that_is_not_there_is_found(name: str) -> None:
+    ((file, test),) = named_tests(f"shown by `deploy/{name}`")
+    assert not defines(file, test)
+
+
 # The documents --------------------------------------------------------------------------------------------------------
 
 
@@ -81,6 +102,16 @@ def test_every_name_in_a_document_exists(document: Path, interface: Interface) -
 @pytest.mark.parametrize("document", [path for path in DOCUMENTS if path.suffix == ".md"], ids=_id)
 def test_every_link_leads_to_a_file(document: Path) -> None:
     assert [target for target in links_in(document.read_text()) if not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if path.suffix == ".md"], ids=_id)
+def test_every_test_that_is_named_exists(document: Path) -> None:
+    assert [f"{file}::{name}" for file, name in named_tests(document.read_text()) if not defines(file, name)] == []
+
+
+def test_every_threat_has_a_test() -> None:
+    threats = table_after(SECURITY, "## Threat model")
+    assert [who for who, _, shown in threats if not list(named_tests(shown))] == []
 
 
 def test_operators_find_every_variable_with_its_default() -> None:
@@ -150,6 +181,14 @@ def test_the_example_signs_as_the_gateway_does(variant: str) -> None:
     assert url.path == "/media/messages/wamid.a%2Fb%3D%3D"
     assert query["variant"] == variant
     assert signer.check("wamid.a/b==", variant, download=True, query=query)
+
+
+def test_the_rule_for_cloudflare_is_the_one_that_its_signer_is_checked_against() -> None:
+    rule = re.compile(r"http\.host eq .*?^ *\)$", re.DOTALL | re.MULTILINE)
+    guide, module = (rule.search(text or "") for text in ((ROOT / "docs" / "cdn.md").read_text(), cloudflare.__doc__))
+    assert guide is not None
+    assert module is not None
+    assert guide[0].split() == module[0].split()
 
 
 def test_the_readme_is_short_and_names_both_commands() -> None:
