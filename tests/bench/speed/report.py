@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[3]
 PATH = ROOT / "docs" / "benchmarks.md"
 PACKAGES = ("uvicorn", "uvloop", "httptools", "starlette", "aiohttp", "aiobotocore", "SQLAlchemy")
 RIVALS = ("naive", "nginx")
+QUIET = 0.5  # of a processor that somebody else may use
+_BUSY = "\n**The machine had other work to do: neither numbers nor ratios are to be relied on.**"
 _PAGE = """# Benchmarks
 
 Written by `make bench`, or by `python -m tests.bench speed` alone; do not edit.
@@ -25,7 +27,7 @@ the ratios count, not the numbers.
 
 ## Speed
 
-{date}, {machine}; load average before the run {load}.
+{date}, {machine}; load average before the run {load}.{busy}
 {versions}.
 
 {rounds} rounds of {seconds} s for each target, interleaved; medians, and medians of the rounds' ratios.
@@ -66,6 +68,7 @@ def write(path: Path, setting: dict[str, Any], outcomes: Sequence[Outcome]) -> N
     page = _PAGE.format(
         **setting | {"load": setting["load"][0], "versions": ", ".join(map(" ".join, setting["versions"].items()))},
         connections=CONNECTIONS,
+        busy=_BUSY if setting["load"][0] > QUIET else "",
         rates="\n".join(map(_rates, outcomes)),
         costs="\n".join(_costs(outcome) for outcome in outcomes if outcome.loads),
         faults="\n".join(["", "Wrong answers, which count as missed goals:", "", *faults, ""]) if faults else "",
