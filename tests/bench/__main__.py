@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gateway import logs
-from tests.bench import crowd, processing, sizes, slow, webhooks
+from tests.bench import crowd, processing, ready, sizes, slow, webhooks
 from tests.bench.speed import measurement as speed
 
 PARTS = {
@@ -17,6 +17,7 @@ PARTS = {
     "webhooks": webhooks.measure,
     "processing": processing.measure,
     "sizes": sizes.measure,
+    "ready": ready.measure,
 }
 
 
