@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import struct
+from http import HTTPStatus
 from typing import ClassVar, cast
 from uuid import uuid4
 
@@ -54,8 +55,15 @@ class LeanProtocol(HttpToolsProtocol):
         if self._in_head:
             self._head_size += len(data)
             if self._head_size > self.max_head and not self._transport.is_closing():
-                self._transport.write(_header_too_large())
+                status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+                detail = "The request's header is too large."
+                self._transport.write(_problem(status, "header-fields-too-large", "Header fields too large", detail))
                 self._transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP with a problem document, like everything else."""
+        self._transport.write(_problem(HTTPStatus.BAD_REQUEST, "bad-request", "Bad request", msg))
+        self._transport.close()
 
     def on_message_begin(self) -> None:
         """Begin to measure a header."""
@@ -104,22 +112,16 @@ class LeanProtocol(HttpToolsProtocol):
             self._transport.abort()
 
 
-def _header_too_large() -> bytes:
+def _problem(status: HTTPStatus, kind: str, title: str, detail: str) -> bytes:
     """Return a whole response: there is no request yet that the application could answer."""
     request_id = uuid4().hex
-    document = {
-        "type": "header-fields-too-large",
-        "title": "Header fields too large",
-        "status": 431,
-        "detail": "The request's header is too large.",
-        "request_id": request_id,
-    }
-    body = json.dumps(document)
+    body = json.dumps({"type": kind, "title": title, "status": status, "detail": detail, "request_id": request_id})
     head = (
-        "HTTP/1.1 431 Request Header Fields Too Large",
+        f"HTTP/1.1 {status.value} {status.phrase}",
         "content-type: application/problem+json",
         f"content-length: {len(body)}",
         "cache-control: no-store",
+        "x-content-type-options: nosniff",
         f"x-request-id: {request_id}",
         "connection: close",
     )
