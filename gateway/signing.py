@@ -15,7 +15,7 @@ from gateway.variants import HLS, MASTER, ORIGINAL
 MAX_LIFE = 7 * 24 * 3600  # seconds, of a minted URL
 DEFAULT_LIFE = 3600
 BUCKETS = 10  # a URL's expiry is rounded up to a tenth of its life, so that caches see the same URL again
-_DIGITS = re.compile(r"[0-9]{1,15}")
+_SECONDS = re.compile(r"[1-9][0-9]{0,14}")  # in one way: a URL that is written otherwise is not the one that was signed
 CREDENTIAL = ("exp", "kid", "sig")
 """The parameters of a URL that sign it."""
 
@@ -100,7 +100,7 @@ class Signer:
     def check(self, message_id: str, variant: str, *, download: bool, query: Mapping[str, str]) -> bool:
         """Whether the query's signature opens that variant now; compared in constant time."""
         exp, key = query.get("exp", ""), self._keys.get(query.get("kid", ""))
-        if key is None or not _DIGITS.fullmatch(exp) or int(exp) <= self._clock():
+        if key is None or not _SECONDS.fullmatch(exp) or int(exp) <= self._clock():
             return False
         expected = signature(key, message_id, variant, download=download, exp=int(exp))
         return hmac.compare_digest(expected.encode(), query.get("sig", "").encode())
