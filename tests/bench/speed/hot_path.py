@@ -116,7 +116,9 @@ def main() -> None:
         if options.scenarios and scenario.name not in options.scenarios:
             continue
         with TemporaryDirectory(prefix="media-gateway-bench-") as folder:
-            watched = profiled(replace(scenario, goals={}), Path(folder), py_spy=py_spy, seconds=options.seconds)
+            watched = profiled(
+                replace(scenario, goals={}, beside=()), Path(folder), py_spy=py_spy, seconds=options.seconds
+            )
             profile = asyncio.run(watched)
         print(f"\n# {scenario.name}: {profile.cost:.0f} µs an answer")  # noqa: T201 its report, as below
         for table in (profile.by_part(), profile.by_function(), profile.with_callees()):

@@ -93,14 +93,14 @@ class Bench:
         catalogue = await stock(folder, folder / "objects", {size: OBJECTS[size] for size in sorted(sizes)})
         origin = await stack.enter_async_context(nginx.origin(folder / "origin", folder / "objects"))
         site = Site(folder, origin)
-        needed = {name: None for scenario in plan.scenarios for name in (*scenario.goals, scenario.subject)}
+        needed = {name: None for scenario in plan.scenarios for name in scenario.targets}
         servers = {name: await stack.enter_async_context(TARGETS[name].start(name, site)) for name in needed}
         client = httpx.AsyncClient(verify=NO_TLS, trust_env=False, timeout=check.PATIENCE)
         return cls(plan, site, catalogue, servers, await stack.enter_async_context(client))
 
     async def outcome(self, scenario: Scenario) -> Outcome:
         """Run one scenario; one that is answered wrongly at the outset is not measured."""
-        contenders = [await self.contender(scenario, name) for name in (*scenario.goals, scenario.subject)]
+        contenders = [await self.contender(scenario, name) for name in scenario.targets]
         for each in contenders:
             await self.load(each, 1)  # connections, caches, code that is loaded when it is needed first
         faults = [fault for each in contenders for fault in await self._faults(each, each.asks)]

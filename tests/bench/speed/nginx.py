@@ -23,17 +23,19 @@ http {{
 }}
 """
 _ORIGIN = "server {{ listen 127.0.0.1:{port} backlog=4096; root {root}; etag on; }}"
-# Of the buffers that were tried these are the fastest for bodies of every size; by default large ones go through files.
 _PROXY = """
 upstream origin {{ server {origin}; keepalive 64; keepalive_requests 1000000000; }}
 server {{
     listen 127.0.0.1:{port} backlog=4096;
     location / {{
         proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection "";
-        proxy_buffer_size 16k; proxy_buffers 16 64k; proxy_busy_buffers_size 256k; proxy_max_temp_file_size 0;
+        {directives}
     }}
 }}
 """
+# By default 64 KB are buffered, and what a client does not take at once goes through a file.
+TUNED = "proxy_buffer_size 16k; proxy_buffers 16 64k; proxy_busy_buffers_size 256k; proxy_max_temp_file_size 0;"
+"""Of what was tried, the fastest for large bodies."""
 
 
 @asynccontextmanager
@@ -45,10 +47,10 @@ async def origin(folder: Path, root: Path) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def proxy(folder: Path, upstream: str) -> AsyncIterator[Server]:
-    """Pass every request on to ``upstream``, host and port, over kept connections."""
+async def proxy(folder: Path, upstream: str, directives: str = "") -> AsyncIterator[Server]:
+    """Pass every request on to ``upstream``, host and port, over kept connections, with more directives or without."""
     port = free_port()
-    async with _nginx(folder, port, _PROXY.format(port=port, origin=upstream)) as running:
+    async with _nginx(folder, port, _PROXY.format(port=port, origin=upstream, directives=directives)) as running:
         yield running
 
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[3]
 PATH = ROOT / "docs" / "benchmarks.md"
 PACKAGES = ("uvicorn", "uvloop", "httptools", "starlette", "aiohttp", "aiobotocore", "SQLAlchemy")
 RIVALS = ("naive", "nginx")
+OTHERS = (*RIVALS, "tuned")
 QUIET = 0.5  # of a processor that somebody else may use
 _BUSY = "\n**The machine had other work to do: neither numbers nor ratios are to be relied on.**"
 _PAGE = """# Benchmarks
@@ -32,18 +33,19 @@ the ratios count, not the numbers.
 
 {rounds} rounds of {seconds} s for each target, interleaved; medians, and medians of the rounds' ratios.
 Each server is one process, `wrk` has {connections} connections, the objects are files of an nginx origin.
-*naive* is `tests/bench/speed/naive.py`, *nginx* is `proxy_pass` over kept connections.
+*naive* is `tests/bench/speed/naive.py`, *nginx* is `proxy_pass` over kept connections, as it comes and with buffers
+for large bodies.
 The gateway checks signed URLs, its limits, metrics and logs are on, and clients of another kind hold its answers
 against what is known of the media before and after every round: status, length, SHA-256, validators and fields.
 
-| | naive | nginx | gateway | of naive | of nginx |
-|---|---|---|---|---|---|
+| | naive | nginx | nginx, tuned | gateway | of naive | of nginx |
+|---|---|---|---|---|---|---|
 {rates}
 
 Answers a second. Behind a ratio stands the goal, and whether it is reached.
 
-| | naive | nginx | gateway |
-|---|---|---|---|
+| | naive | nginx | nginx, tuned | gateway |
+|---|---|---|---|---|
 {costs}
 
 Microseconds of a processor for one answer, and milliseconds that 99 of 100 answers took at most.
@@ -77,7 +79,7 @@ def write(path: Path, setting: dict[str, Any], outcomes: Sequence[Outcome]) -> N
 
 
 def _rates(outcome: Outcome) -> str:
-    rates = [_rate(outcome, name) for name in (*RIVALS, outcome.scenario.subject)]
+    rates = [_rate(outcome, name) for name in (*OTHERS, outcome.scenario.subject)]
     return _row(outcome.scenario.name, *rates, *(_ratio(outcome, name) for name in RIVALS))
 
 
@@ -95,7 +97,7 @@ def _ratio(outcome: Outcome, rival: str) -> str:
 
 
 def _costs(outcome: Outcome) -> str:
-    cells = (_cost(outcome, name) for name in (*RIVALS, outcome.scenario.subject))
+    cells = (_cost(outcome, name) for name in (*OTHERS, outcome.scenario.subject))
     return _row(outcome.scenario.name, *cells)
 
 

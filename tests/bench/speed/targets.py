@@ -83,11 +83,15 @@ def _production(origin: Server) -> dict[str, str]:
     }
 
 
-@asynccontextmanager
-async def proxy_pass(name: str, site: Site) -> AsyncIterator[Server]:
-    """Start an nginx in front of the origin."""
-    async with nginx.proxy(site.folder / name, urlsplit(site.origin.url).netloc) as running:
-        yield running
+def proxy_pass(directives: str = "") -> Opener:
+    """Return what starts an nginx in front of the origin, with those directives besides."""
+
+    @asynccontextmanager
+    async def start(name: str, site: Site) -> AsyncIterator[Server]:
+        async with nginx.proxy(site.folder / name, urlsplit(site.origin.url).netloc, directives) as running:
+            yield running
+
+    return start
 
 
 @asynccontextmanager
@@ -100,10 +104,13 @@ async def naive_proxy(name: str, site: Site) -> AsyncIterator[Server]:
 
 
 TARGETS = {
-    "nginx": Target(proxy_pass, key_path),
+    "nginx": Target(proxy_pass(), key_path),
+    "tuned": Target(proxy_pass(nginx.TUNED), key_path),
     "naive": Target(naive_proxy, key_path),
     "cached": Target(gateway(), signed_path, is_ours=True),
     "stored": Target(gateway(MEDIA_CACHE_BYTES="0"), signed_path, is_ours=True),
     "redirect": Target(gateway(MEDIA_DELIVERY="redirect"), signed_path, is_ours=True),
 }
-"""``cached`` and ``stored`` are the gateway that sends all bytes itself, with its memory cache and without."""
+"""``tuned`` is nginx with buffers for large bodies.
+
+``cached`` and ``stored`` are the gateway that sends all bytes itself, with its memory cache and without."""
