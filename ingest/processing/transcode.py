@@ -35,6 +35,7 @@ _X264 = MappingProxyType(
     }
 )
 _LEAST_BIT_RATE = 64_000  # bits per second
+_SHARE = 0.9  # of the film's own bit rate: what is hard to code comes out smaller all the same
 _MOST_BITS_PER_PIXEL = 6  # and second: what CRF 28 reaches only with noise, and small phones' decoders are made for
 _BUFFER_SECONDS = 2  # over which no more bits come than the rate allows
 
@@ -59,7 +60,7 @@ class Rendition:
 def transcode(source: Source, ceilings: Ceilings, film: Film, *renditions: Rendition, until: float = inf) -> None:
     """Write renditions of a film: upright, in square pixels and even sizes, with 8 bits, and without metadata.
 
-    The pictures keep their times, and get no more bits than they have in the film, however hard they are to code.
+    The pictures keep their times, and get fewer bits than they have in the film, however hard they are to code.
     A file has its name when it is whole; of a damaged film it holds what can be decoded.
 
     Args:
@@ -124,7 +125,7 @@ class _Writer:
 class _PictureTrack:
     def __init__(self, container: OutputContainer, film: Film, size: tuple[int, int]) -> None:
         width, height = size
-        bit_rate = max(_LEAST_BIT_RATE, min(film.bit_rate, width * height * _MOST_BITS_PER_PIXEL))
+        bit_rate = max(_LEAST_BIT_RATE, min(int(film.bit_rate * _SHARE), width * height * _MOST_BITS_PER_PIXEL))
         limits = {"maxrate": str(bit_rate), "bufsize": str(bit_rate * _BUFFER_SECONDS)}
         self._container = container
         self._stream = container.add_stream("libx264", film.rate, {**_X264, **limits}, width=width, height=height)

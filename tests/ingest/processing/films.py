@@ -51,7 +51,7 @@ class Film:
     suffix: str = ".mp4"
     muxer: str = "mp4"
     encoder: str = "libx264"
-    size: tuple[int, int] = (320, 240)
+    size: tuple[int, int] = (160, 120)
     times: Sequence[int] = tuple(range(0, 2000, 40))
     pixel_format: str = "yuv420p"
     bit_rate: int = 0

@@ -12,7 +12,7 @@ from ingest.processing.steps import Made, Unprocessable
 from tests.ingest.processing.films import QUARTERS, Film, Sound, loudness, quarters_of, run, shoot, source_of
 
 MASTER_TYPE = "application/vnd.apple.mpegurl"
-TIMES = tuple(range(0, 9000, 250))
+TIMES = tuple(range(0, 5000, 250))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def boxes(content: bytes) -> list[str]:
 def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the stream of a film that has all three qualities, and sound."""
     folder = tmp_path_factory.mktemp("stream")
-    film = Film(size=(1080, 1080), times=TIMES, sounds=(Sound(end=8.9),))
+    film = Film(size=(1080, 1080), times=TIMES, sounds=(Sound(end=4.9),))
     result = run(source_of(shoot(folder / "film.mp4", film)), "compressed", "hls", folder=folder)["hls"]
     assert result.made == (
         Made("hls", folder / "hls/master.m3u8", MASTER_TYPE),
@@ -118,7 +118,7 @@ def test_a_quality_is_one_file_of_segments_of_four_seconds(name: str, stream: Pa
         assert line in text.splitlines()
     assert text.endswith("#EXT-X-ENDLIST\n")
     assert {part.uri for part in parts} == {f"{name}.mp4"}
-    assert [part.seconds for part in parts] == [4, 4, pytest.approx(1, abs=0.1)]
+    assert [part.seconds for part in parts] == [4, pytest.approx(1, abs=0.1)]
 
 
 @pytest.mark.parametrize("name", ["360p", "720p", "1080p"])
@@ -142,7 +142,7 @@ def test_all_qualities_can_be_switched_at_the_same_times(stream: Path) -> None:
             packets = [packet for packet in container.demux(video=0) if packet.pts is not None]
             keys[name] = [round((packet.pts or 0) * packet.time_base, 3) for packet in packets if packet.is_keyframe]
     first = keys["360p"][0]
-    assert [float(key - first) for key in keys["360p"]] == [0, 4, 8]
+    assert [float(key - first) for key in keys["360p"]] == [0, 4]
     assert keys["360p"] == keys["720p"] == keys["1080p"]
 
 
@@ -163,21 +163,21 @@ def test_each_segment_begins_with_a_key_frame_and_can_be_decoded_alone(name: str
 def test_a_player_reads_it_from_beginning_to_end(file: str, stream: Path) -> None:
     options = {"protocol_whitelist": "file", "allowed_extensions": "ALL"}
     with av.open(str(stream / file), options=options) as container:
-        assert (container.duration or 0) / av.time_base == pytest.approx(9, abs=0.1)
+        assert (container.duration or 0) / av.time_base == pytest.approx(5, abs=0.1)
         pictures = [frame.time for frame in container.decode(video=0)]
     assert len(pictures) == len(TIMES)
-    assert pictures[-1] - pictures[0] == pytest.approx(8.75)
+    assert pictures[-1] - pictures[0] == pytest.approx(4.75)
 
 
 @pytest.mark.parametrize("name", ["360p", "720p", "1080p"])
 def test_every_quality_has_the_sound(name: str, stream: Path) -> None:
-    assert loudness(stream / f"{name}.mp4", 0.5, 8.5) > 0.2
+    assert loudness(stream / f"{name}.mp4", 0.5, 4.5) > 0.2
 
 
 @pytest.mark.parametrize(
     ("size", "expected"),
     [
-        ((320, 240), {"360p": "320x240"}),
+        ((160, 120), {"360p": "160x120"}),
         ((640, 360), {"360p": "640x360"}),
         ((480, 854), {"360p": "360x640", "720p": "480x854"}),
         ((720, 720), {"360p": "360x360", "720p": "720x720"}),

@@ -89,7 +89,7 @@ def test_cover_art_is_no_video(tmp_path: Path) -> None:
 def test_pictures_above_the_ceiling_are_refused_by_the_header(tmp_path: Path) -> None:
     film = source_of(shoot(tmp_path / "film.mp4", Film(times=(0, 40))))
     with pytest.raises(Unprocessable) as error:
-        steps(film, Ceilings(pixels=320 * 240 - 1))
+        steps(film, Ceilings(pixels=160 * 120 - 1))
     assert error.value.code == "too-many-pixels"
 
 
@@ -153,7 +153,7 @@ def test_a_header_that_says_nothing_of_the_duration_does_not_pass_the_ceiling(tm
     assert code_of(path, "compressed", ceilings=Ceilings(seconds=1)) == "too-long"
 
 
-@pytest.mark.parametrize("part", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize("part", [0.3, 0.8])
 @pytest.mark.parametrize("muxer", ["mp4", "matroska", "mpegts", "avi"])
 def test_of_a_film_that_was_cut_off_there_is_what_had_come(muxer: str, part: float, tmp_path: Path) -> None:
     sound = Sound(encoder="libmp3lame") if muxer == "avi" else Sound()
@@ -183,7 +183,7 @@ def test_a_film_that_was_cut_off_before_its_index_is_undecodable(tmp_path: Path)
 
 
 @pytest.mark.parametrize("muxer", ["mp4", "matroska", "avi", "mpegts"])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(0, 6, 2))
 def test_flipped_bits_cost_a_picture_a_step_or_a_film_but_no_more(seed: int, muxer: str, tmp_path: Path) -> None:
     path = shoot(
         tmp_path / f"film.{muxer}",
@@ -238,15 +238,15 @@ def test_a_film_that_changes_its_size_keeps_the_first_one(tmp_path: Path) -> Non
     first, second = (
         shoot(
             tmp_path / f"{width}.ts",
-            Film(muxer="mpegts", size=(width, 240), times=tuple(range(begin, begin + 1000, 40))),
+            Film(muxer="mpegts", size=(width, 120), times=tuple(range(begin, begin + 1000, 40))),
         )
-        for width, begin in ((320, 0), (480, 1000))
+        for width, begin in ((160, 0), (240, 1000))
     )
     film = tmp_path / "film.ts"
     film.write_bytes(first.read_bytes() + second.read_bytes())
     (made,) = run(source_of(film), "compressed")["compressed"].made
     shown = pictures(made.path)
-    assert {(frame.width, frame.height) for frame in shown} == {(320, 240)}
+    assert {(frame.width, frame.height) for frame in shown} == {(160, 120)}
     assert len(shown) > 40
     assert quarters_of(shown[-1]) == list(QUARTERS)
 
