@@ -33,7 +33,8 @@ _PREAMBLE = ("#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS")
 _FRAGMENTED = MappingProxyType(
     {
         "movflags": "+frag_keyframe+empty_moov+default_base_moof+frag_discont+skip_trailer",
-        "use_editlist": "0",
+        "use_editlist": "0",  # players differ in what they make of one
+        "avoid_negative_ts": "disabled",  # as the times are, in all tracks and qualities
         "fflags": "+bitexact",
     }
 )

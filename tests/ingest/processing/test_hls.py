@@ -12,6 +12,7 @@ from ingest.processing.steps import Made, Unprocessable
 from tests.ingest.processing.films import QUARTERS, Film, Sound, loudness, quarters_of, run, shoot, source_of
 
 MASTER_TYPE = "application/vnd.apple.mpegurl"
+LEAD = 1  # seconds, when the first picture of a stream is shown
 TIMES = tuple(range(0, 5000, 250))
 
 
@@ -141,8 +142,7 @@ def test_all_qualities_can_be_switched_at_the_same_times(stream: Path) -> None:
         with av.open(str(stream / f"{name}.mp4")) as container:
             packets = [packet for packet in container.demux(video=0) if packet.pts is not None]
             keys[name] = [round((packet.pts or 0) * packet.time_base, 3) for packet in packets if packet.is_keyframe]
-    first = keys["360p"][0]
-    assert [float(key - first) for key in keys["360p"]] == [0, 4]
+    assert keys["360p"] == [LEAD, LEAD + 4]
     assert keys["360p"] == keys["720p"] == keys["1080p"]
 
 
@@ -167,6 +167,21 @@ def test_a_player_reads_it_from_beginning_to_end(file: str, stream: Path) -> Non
         pictures = [frame.time for frame in container.decode(video=0)]
     assert len(pictures) == len(TIMES)
     assert pictures[-1] - pictures[0] == pytest.approx(4.75)
+
+
+def test_sound_and_pictures_stay_together(tmp_path: Path) -> None:
+    sound = Sound(encoder="pcm_s16le", rate=48000, begin=0.8)
+    film = Film(suffix=".mkv", muxer="matroska", sounds=(sound,))
+    media = run(source_of(shoot(tmp_path / "film.mkv", film)), "hls")["hls"].made[2].path
+    with av.open(str(media)) as container:
+        assert {
+            stream.type: float((stream.start_time or 0) * (stream.time_base or 0)) for stream in container.streams
+        } == {
+            "video": LEAD,
+            "audio": pytest.approx(LEAD - 1024 / 48000),  # what AAC puts before the sound
+        }
+    assert loudness(media, LEAD, LEAD + 0.75) < 0.01
+    assert loudness(media, LEAD + 0.85, LEAD + 1.9) > 0.2
 
 
 @pytest.mark.parametrize("name", ["360p", "720p", "1080p"])
