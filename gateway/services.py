@@ -1,21 +1,18 @@
-"""The composition root: opens every collaborator once, in order of dependency, and closes them in reverse."""
+"""The composition root of the HTTP side: builds every endpoint over the foundation."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
-import httpx
 from prometheus_client import CollectorRegistry
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.admission import Admission
 from gateway.audit import Audit
 from gateway.auth import Gatekeeper
-from gateway.cdn import open_purger
 from gateway.delivery import Delivery
 from gateway.forwarded import ALB, NGINX, Networks
+from gateway.foundation import Foundation, open_foundation
 from gateway.info import Infos
 from gateway.jwks import open_jwks
 from gateway.media import MediaReader
@@ -30,63 +27,16 @@ from gateway.tokens import Keys, SharedSecret, Verifier
 from gateway.urls import Urls
 from gateway.webhooks import Webhooks
 from gateway.workspaces import read_workspaces
-from ingest.cdn.purge import Purger
-from ingest.processing.limits import Limits
-from ingest.processing.pool import Pool
-from ingest.processing.steps import Ceilings
-from ingest.purging import PurgeOrders
-from ingest.queue import HIGH, INGEST, Queue
+from ingest.queue import HIGH, INGEST
 from ingest.registry import Registry
-from ingest.rendering import Rendering
-from ingest.scanner import ClamAddress, Scanner
 from ingest.subscriptions import Subscriptions
 from ingest.webhook import Intake
-from ingest.whatsapp.accounts import Accounts
-from ingest.whatsapp.budget import MAX_REMEMBERED, BudgetedOrigin
-from ingest.whatsapp.client import WhatsAppClient
-from ingest.workspaces import Workspace
 from storage.cache import BodyCache, RecordCache, VariantCache
-from storage.database import open_engine
-from storage.flights import Flights
-from storage.local import LocalStore
-from storage.middleware import MeteredStore, RetryingStore
 from storage.record import MediaRecord
-from storage.records import Records
-from storage.renditions import Renditions
 from storage.retrieval import Retrieval
-from storage.s3 import R2Store, S3Config, S3Store
-from storage.settings import StorageSettings
-from storage.spool import Spools
-from storage.store import ObjectStore, Presigner
+from storage.store import Presigner
 
 CACHED_ITEM = 4 * 1024**2  # bytes; a larger body is never kept in memory
-MIN_REMEMBERED = 1000  # answers of the provider, for each account however many there are
-DRAIN = 5.0  # seconds that downloads which nobody waits for any more have to end
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Foundation:
-    """What the gateway and the worker both stand on."""
-
-    settings: Settings
-    metrics: Metrics
-    registry: CollectorRegistry
-    engine: AsyncEngine
-    records: Records
-    renditions: Renditions
-    rendering: Rendering
-    queue: Queue
-    store: ObjectStore
-    spools: Spools
-    workspaces: Mapping[str, Workspace]
-    origin: Accounts
-    flights: Flights
-    purger: Purger | None
-    """Has the CDN forget; None where there is none that could be told."""
-    purges: PurgeOrders | None
-    """Orders that; None likewise."""
-    sweep_files: Callable[[timedelta], Awaitable[int]]
-    """Deletes what processes that were killed a while ago have left unfinished in the store, or in work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,138 +50,6 @@ class Services:
     webhooks: Webhooks
     operations: Operations
     signer: Signer
-
-
-@asynccontextmanager
-async def open_foundation(
-    settings: Settings, metrics: Metrics, registry: CollectorRegistry
-) -> AsyncIterator[Foundation]:
-    """Open database, queue, store, provider and flights."""
-    async with AsyncExitStack() as stack:
-        engine = open_engine(settings.storage.records_url)
-        stack.push_async_callback(engine.dispose)
-        queue = await stack.enter_async_context(Queue(settings.queue_url, records_url=settings.storage.records_url))
-        store = await stack.enter_async_context(open_store(settings.storage, metrics))
-        spools = await asyncio.to_thread(Spools, settings.storage.spool_path)
-        stack.callback(spools.close)
-        workspaces = await asyncio.to_thread(read_workspaces, settings)
-        origin = await stack.enter_async_context(open_origin(workspaces.values(), metrics))
-        renditions = Renditions(engine)
-        records = Records(engine)
-        purger = await stack.enter_async_context(open_purger(settings.cdn))
-        purges = PurgeOrders(queue, records) if purger is not None else None
-        rendering = await stack.enter_async_context(open_rendering(settings, renditions, store, metrics, purges))
-        flights = Flights(spools, origin, observer=metrics)
-        stack.push_async_callback(flights.drain, DRAIN)
-        yield Foundation(
-            settings=settings,
-            metrics=metrics,
-            registry=registry,
-            engine=engine,
-            records=records,
-            renditions=renditions,
-            rendering=rendering,
-            queue=queue,
-            store=store,
-            spools=spools,
-            workspaces=workspaces,
-            origin=origin,
-            flights=flights,
-            purger=purger,
-            purges=purges,
-            sweep_files=_sweeper(settings.storage, rendering),
-        )
-
-
-def _sweeper(settings: StorageSettings, rendering: Rendering) -> Callable[[timedelta], Awaitable[int]]:
-    async def sweep(older_than: timedelta) -> int:
-        # Of a bucket, the vendor's own lifecycle ends what was begun and left.
-        drafts = await LocalStore(settings.path).sweep(older_than) if settings.backend == "local" else 0
-        return drafts + await rendering.sweep(older_than)
-
-    return sweep
-
-
-@asynccontextmanager
-async def open_rendering(
-    settings: Settings, renditions: Renditions, store: ObjectStore, metrics: Metrics, purges: PurgeOrders | None
-) -> AsyncIterator[Rendering]:
-    """Open the pool of children that decode media; none is started before it is needed."""
-    processing = settings.processing
-    pool = Pool(
-        scratch=settings.storage.scratch_path,
-        children=processing.children,
-        limits=Limits(memory=processing.memory, seconds=processing.seconds),
-        ceilings=Ceilings(pixels=processing.max_pixels, frames=processing.max_frames, seconds=processing.max_seconds),
-        observer=metrics,
-    )
-    try:
-        yield Rendering(
-            renditions=renditions,
-            store=store,
-            pool=pool,
-            scratch=settings.storage.scratch_path,
-            scanner=Scanner(ClamAddress.parse(processing.clamd)) if processing.clamd else None,
-            observer=metrics,
-            purge=purges.of_object if purges is not None else None,
-        )
-    finally:
-        await pool.aclose()
-
-
-@asynccontextmanager
-async def open_store(settings: StorageSettings, metrics: Metrics) -> AsyncIterator[ObjectStore]:
-    """Open the configured backend behind its policy."""
-    async with AsyncExitStack() as stack:
-        store: ObjectStore
-        if settings.backend == "local":
-            store = LocalStore(settings.path)
-        elif settings.backend == "s3":
-            store = await stack.enter_async_context(S3Store(_s3_config(settings)))
-        else:
-            store = await stack.enter_async_context(R2Store(_r2_config(settings)))
-        yield MeteredStore(RetryingStore(store), metrics.storage_operation)
-
-
-def _s3_config(settings: StorageSettings) -> S3Config:
-    secret, session_token = settings.s3_secret_access_key, settings.s3_session_token
-    return S3Config(
-        bucket=settings.s3_bucket or "",
-        region=settings.s3_region,
-        endpoint_url=settings.s3_endpoint,
-        access_key_id=settings.s3_access_key_id,
-        secret_access_key=secret.get_secret_value() if secret else None,
-        session_token=session_token.get_secret_value() if session_token else None,
-        addressing_style=settings.s3_addressing_style,
-    )
-
-
-def _r2_config(settings: StorageSettings) -> S3Config:
-    secret = settings.r2_secret_access_key
-    return S3Config.for_r2(
-        account_id=settings.r2_account_id or "",
-        bucket=settings.r2_bucket or "",
-        access_key_id=settings.r2_access_key_id or "",
-        secret_access_key=secret.get_secret_value() if secret else "",
-        endpoint_url=settings.r2_endpoint,
-    )
-
-
-@asynccontextmanager
-async def open_origin(workspaces: Iterable[Workspace], metrics: Metrics) -> AsyncIterator[Accounts]:
-    """Open a client for every account, each behind an error budget of its own."""
-    accounts = [(workspace.provider, workspace.account) for workspace in workspaces if workspace.account is not None]
-    origins: dict[str, BudgetedOrigin] = {}
-    async with AsyncExitStack() as stack:
-        trusted = httpx.create_ssl_context(trust_env=False) if accounts else None
-        for provider, account in accounts:
-            client = WhatsAppClient(provider, account, observe=metrics.provider_call, ssl_context=trusted)
-            origins[account.workspace_id] = BudgetedOrigin(
-                await stack.enter_async_context(client),
-                breaker=provider.profile.breaker,
-                capacity=max(MIN_REMEMBERED, MAX_REMEMBERED // len(accounts)),
-            )
-        yield Accounts(origins)
 
 
 async def check(settings: Settings) -> None:

@@ -17,9 +17,9 @@ import uvicorn
 from prometheus_client import CollectorRegistry, multiprocess, start_http_server
 
 from gateway import logs
+from gateway.foundation import open_foundation
 from gateway.metrics import Metrics
 from gateway.protocol import LeanProtocol
-from gateway.services import open_foundation
 from gateway.settings import ConfigurationError, Settings
 from ingest import queue
 from ingest.purging import Purging

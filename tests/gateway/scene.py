@@ -12,8 +12,8 @@ from uuid import uuid4
 import httpx
 from prometheus_client import CollectorRegistry
 
+from gateway.foundation import Foundation, open_foundation
 from gateway.metrics import Metrics
-from gateway.services import Foundation, open_foundation
 from ingest.processing.steps import RECIPE
 from ingest.simulator import Content, Faults, Medium, Simulator
 from ingest.tasks import Tasks
