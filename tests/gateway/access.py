@@ -13,11 +13,12 @@ ACCESS = {"MEDIA_JWT_SECRET": JWT_SECRET, "MEDIA_ORIGIN_SECRET": f"{ORIGIN_SECRE
 
 CDN = {"X-Origin-Verify": ORIGIN_SECRET}
 PUBLIC = "max-age=31536000, public, immutable, no-transform"
+FOR_CDNS = {"cdn-cache-control", "cache-tag"}
 
 
 def claims(**changes: Any) -> dict[str, Any]:
     """Return what is said of Ana, who is in the workspace ``default``; a change to None leaves the claim out."""
-    said = CLAIMS | {"workspace_ids": ["default"], "exp": int(time()) + 600} | changes
+    said = CLAIMS | {"workspace_ids": ["default"], "exp": int(time()) + 86_400} | changes
     return {name: value for name, value in said.items() if value is not None}
 
 

@@ -136,7 +136,7 @@ async def test_the_store_and_the_provider_are_watched(watched: Watched) -> None:
     assert at_provider >= 1
 
 
-HTTP = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+HTTP = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 WRONG: list[dict[str, str]] = [
     {},
     {"X-API-Key": "wrong"},
