@@ -1,4 +1,4 @@
-"""What every kind of media offers: steps, each of which makes variants or learns facts, from one file into one folder."""
+"""What every kind of media offers: steps, each of which makes variants or learns facts, from one file."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -76,7 +76,9 @@ async def test_operators_need_no_credential(scene: Scene, path: str) -> None:
 
 async def test_every_route_is_either_guarded_or_open(scene: Scene) -> None:
     """A route that is added is missed here first."""
-    known = {path.replace("/messages/m", "/messages/{message_id}").replace("/hls/f", "/hls/{file}") for _, path in GUARDED} | set(OPEN)
+    known = {
+        path.replace("/messages/m", "/messages/{message_id}").replace("/hls/f", "/hls/{file}") for _, path in GUARDED
+    } | set(OPEN)
     document = (await scene.nobody.get("/openapi.json")).json()
     assert set(document["paths"]) - {"/webhooks/whatsapp/{workspace_id}"} == known
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.signing import Signer
 from gateway.cloudflare import TimedHmac
+from gateway.signing import Signer
 
 SECRET = b"mysecrettoken"
 LIFETIME = 10_800  # seconds, three hours

@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.signing import Signer
 from gateway.cloudfront import CloudFrontSigner, Digest
+from gateway.signing import Signer
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
