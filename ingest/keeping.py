@@ -16,7 +16,10 @@ AS_IT_IS = {
     "application/ogg": ("compressed",),
 }
 """The variants that are the original itself where nothing better is made: what phones send is as small as it gets."""
-_PLAYED_NOWHERE = {"audio/amr", "audio/amr-wb", "audio/3gpp"}  # by no browser
+_PLAYED_NOWHERE = frozenset({
+    *("audio/amr", "audio/amr-wb", "audio/3gpp"),
+    *("video/3gpp", "video/3gpp2", "video/x-msvideo", "video/mpeg", "video/x-ms-wmv"),
+})  # fmt: skip # by no browser
 _FOLDERS = {
     "compressed": "compressed",
     "webp": "webp",
@@ -45,7 +48,7 @@ def worth_keeping(stored: StoredObject, rendition: Rendition) -> bool:
     """Whether a rendition serves anybody: none that is smaller by its size alone may be larger than its original.
 
     What shows another kind of medium (a film's frame, a page, a waveform), or plays where the original does not
-    (``aac``, ``hls``, any of AMR), is kept whatever its size.
+    (``aac``, ``hls``, anything of AMR, 3GP or AVI), is kept whatever its size.
     """
     picture = stored.content_type.startswith("image/")
     smaller_or_nothing = picture or rendition.name in {"compressed", "preview"}

@@ -200,6 +200,8 @@ async def test_the_processor_sees_the_bytes_that_were_stored_and_their_type(stud
         pytest.param("image/jpeg", "large", False, id="nor as a square"),
         pytest.param("video/mp4", "compressed", False, id="a film that did not become smaller"),
         pytest.param("audio/mpeg", "compressed", False, id="a recording that did not become smaller"),
+        pytest.param("audio/amr", "compressed", True, id="no browser plays AMR"),
+        pytest.param("video/3gpp", "compressed", True, id="nor the films of old phones"),
         pytest.param("audio/ogg", "aac", True, id="an iPhone plays nothing else"),
         pytest.param("application/pdf", "large", True, id="a page is another kind of medium"),
         pytest.param("video/mp4", "small", True, id="so is a frame"),
