@@ -12,6 +12,7 @@ import httpx
 
 from tests.running import NO_TLS, eventually
 
+PATIENCE = 20.0  # seconds for a server to end when it is told to
 _TICK = os.sysconf("SC_CLK_TCK")  # a second
 
 
@@ -37,7 +38,11 @@ async def server(command: Sequence[str], url: str, log: Path) -> AsyncIterator[S
         yield Server(url, child.pid)
     finally:
         child.terminate()
-        child.wait(20)
+        try:
+            child.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
 
 
 async def answering(url: str, child: subprocess.Popen[bytes]) -> None:
