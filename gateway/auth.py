@@ -47,9 +47,9 @@ class Presented:
     def of(cls, fields: Fields, *, certificate: str | None = None) -> "Presented":
         """Read a request's fields; a repeated one is all its values, so that no proxy and we read different ones."""
         return cls(
-            api_key=joined(fields, b"x-api-key"),
+            api_key=_value(fields, b"x-api-key"),
             token=_bearer(joined(fields, b"authorization")) or _cookie(joined(fields, b"cookie")),
-            origin_secret=joined(fields, b"x-origin-verify"),
+            origin_secret=_value(fields, b"x-origin-verify"),
             certificate=certificate,
         )
 
@@ -150,6 +150,11 @@ class Gatekeeper:
 
 def _refuse() -> Grant:
     raise Forbidden
+
+
+def _value(fields: Fields, name: bytes) -> str | None:
+    value = joined(fields, name)
+    return value.strip(" \t") if value is not None else None  # RFC 9110 section 5.5: which the parser leaves behind it
 
 
 def _bearer(authorization: str | None) -> str | None:

@@ -27,8 +27,8 @@ Fields = Collection[tuple[bytes, bytes]]
 
 
 def joined(fields: Fields, name: bytes) -> str | None:
-    """Return a field's value without the whitespace around it, those of a repeated one joined (RFC 9110 section 5)."""
-    values = [value.decode("latin-1").strip(" \t") for field, value in fields if field == name]
+    """Return a field's value as it came, those of a repeated one joined (RFC 9110 section 5.3)."""
+    values = [value.decode("latin-1") for field, value in fields if field == name]
     return ", ".join(values) if values else None
 
 
