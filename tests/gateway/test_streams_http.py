@@ -19,7 +19,9 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Nine seconds with sound: three segments."""
     times = tuple(range(0, 9000, 100))
     path = tmp_path_factory.mktemp("film") / "film.mp4"
-    return shoot(path, Film(times=times, noise=60, bit_rate=2_000_000, sounds=(Sound(end=9.0),))).read_bytes()
+    return shoot(
+        path, Film(size=(320, 240), times=times, noise=60, bit_rate=2_000_000, sounds=(Sound(end=9.0),))
+    ).read_bytes()
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ async def test_a_worker_that_is_told_to_stop_lets_a_running_job_end_and_begins_n
         medium.gate.open()
 
         assert await asyncio.to_thread(worker.wait, 20) == 0
-    assert (await site.reaches("m1", Status.COMPLETED)).stored is not None
+    assert (await site.reaches("m1", Status.PROCESSING)).stored is not None
     assert site.objects() == site.whole("m1")
 
 
