@@ -56,7 +56,9 @@ def settings_for(path: Path, **variables: str) -> Settings:
 @asynccontextmanager
 async def serving(app: ASGIApp, **config: object) -> AsyncIterator[str]:
     """Serve an application by a real server on a free port of loopback, and yield its base URL."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    # By its protocol asyncio knows to send at once (TCP_NODELAY): else each answer in two parts waits for 40 ms.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.bind(("127.0.0.1", 0))
         options: dict[str, object] = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 2}
         options |= {"proxy_headers": False} | config
         server = uvicorn.Server(uvicorn.Config(app, lifespan="on", **options))  # type: ignore[arg-type] # passed through
