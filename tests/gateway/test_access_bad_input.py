@@ -82,24 +82,24 @@ async def test_a_field_is_read_in_one_way_or_refused(url: str) -> None:
             assert json.loads(answer.body)["request_id"] == answer.headers["x-request-id"]
 
 
-@pytest.mark.parametrize(
-    "smuggler",
-    [
-        pytest.param(b"Content-Length: 4\r\nTransfer-Encoding: chunked", id="CL.TE"),
-        pytest.param(b"Transfer-Encoding: chunked\r\nContent-Length: 4", id="TE.CL"),
-        pytest.param(b"Transfer-Encoding: xchunked\r\nTransfer-Encoding: chunked\r\nContent-Length: 4", id="TE.TE"),
-        pytest.param(b"Content-Length: 4\r\nContent-Length: 0", id="CL.CL"),
-        pytest.param(b"Transfer-Encoding : chunked\r\nContent-Length: 4", id="a space before the colon"),
-    ],
-)
-async def test_no_second_request_hides_in_the_body_of_one_that_is_ambiguous(url: str, smuggler: bytes) -> None:
+SMUGGLERS = {
+    "CL.TE": b"Content-Length: 4\r\nTransfer-Encoding: chunked",
+    "TE.CL": b"Transfer-Encoding: chunked\r\nContent-Length: 4",
+    "TE.TE": b"Transfer-Encoding: xchunked\r\nTransfer-Encoding: chunked\r\nContent-Length: 4",
+    "CL.CL": b"Content-Length: 4\r\nContent-Length: 0",
+    "a space before the colon": b"Transfer-Encoding : chunked\r\nContent-Length: 4",
+}
+
+
+async def test_no_second_request_hides_in_the_body_of_one_that_is_ambiguous(url: str) -> None:
     """RFC 9112 section 11.2: a proxy that reads another length would take its answer for somebody else's."""
     hidden = b"GET /media/messages HTTP/1.1\r\nHost: x\r\nX-API-Key: " + KEY + b"\r\n\r\n"
-    head = b"POST /media/urls HTTP/1.1\r\nHost: x\r\n" + smuggler + b"\r\n\r\n"
-    answer = await send(url, head + b"0\r\n\r\n" + hidden)
-    assert (answer.status, answer.headers["connection"]) == (400, "close")
-    assert b"HTTP/1.1" not in answer.body
-    assert b"next_cursor" not in answer.body
+    for title, smuggler in SMUGGLERS.items():
+        head = b"POST /media/urls HTTP/1.1\r\nHost: x\r\n" + smuggler + b"\r\n\r\n"
+        answer = await send(url, head + b"0\r\n\r\n" + hidden)
+        assert (answer.status, answer.headers["connection"]) == (400, "close"), title
+        assert b"HTTP/1.1" not in answer.body
+        assert b"next_cursor" not in answer.body
 
 
 TARGETS: dict[str, tuple[bytes, int]] = {
@@ -217,15 +217,18 @@ async def test_a_token_opens_the_message_that_is_named_and_none_that_looks_like_
             assert (refused.status_code, problem_type(refused)) == (404, "not-found")
 
 
-@pytest.mark.parametrize("host", ["evil.example.com", 'x"y', "x/../y", "x?y", "a b", "[::1", "x:99999", "\xfc"])
-async def test_a_host_that_is_made_up_harms_nobody(url: str, host: str) -> None:
+HOSTS = ["evil.example.com", 'x"y', "x/../y", "x?y", "a b", "[::1", "x:99999", "\xfc"]
+
+
+async def test_a_host_that_is_made_up_harms_nobody(url: str) -> None:
     """It may only lead who has sent it astray: the answer is private, and JSON whatever it holds."""
     body = b'{"provider_media_id": "1", "ingest": false}'
     length = b"Content-Length: %d\r\nX-API-Key: " % len(body) + KEY
     await ask(url, length, target=b"/media/messages/m", method=b"PUT", body=body)
-    lines = b"Host: " + host.encode("latin-1") + b"\r\nConnection: close\r\nX-API-Key: " + KEY
-    answer = await send(url, b"POST /media/messages/m/url HTTP/1.1\r\n" + lines + b"\r\n\r\n")
-    assert answer.status in {200, 400}
-    if answer.status == 200:
-        assert json.loads(answer.body)["url"].startswith("http")
-        assert answer.headers["cache-control"] == "no-store"
+    for host in HOSTS:
+        lines = b"Host: " + host.encode("latin-1") + b"\r\nConnection: close\r\nX-API-Key: " + KEY
+        answer = await send(url, b"POST /media/messages/m/url HTTP/1.1\r\n" + lines + b"\r\n\r\n")
+        assert answer.status in {200, 400}
+        if answer.status == 200:
+            assert json.loads(answer.body)["url"].startswith("http")
+            assert answer.headers["cache-control"] == "no-store"

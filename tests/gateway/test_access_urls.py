@@ -72,15 +72,13 @@ class TestAWholeHistory:
             (body,) = {message.body for message in messages if message.id == each["message_id"]}
             assert (await scene.nobody.get(each["url"])).content == body
 
-    @pytest.mark.parametrize(("count", "status"), [(0, 200), (1, 200), (200, 200), (201, 400)])
-    async def test_has_up_to_200_messages(self, scene: Scene, count: int, status: int) -> None:
+    async def test_has_up_to_200_messages(self, scene: Scene) -> None:
         message = await scene.message()
-        answer = await scene.client.post("/media/urls", json={"urls": [{"message_id": message.id}] * count})
-        assert answer.status_code == status
-        if status == 200:
-            assert len(answer.json()["urls"]) == count
-        else:
-            assert problem_type(answer) == "bad-request"
+        for count in (0, 1, 200):
+            answer = await scene.client.post("/media/urls", json={"urls": [{"message_id": message.id}] * count})
+            assert (answer.status_code, len(answer.json()["urls"])) == (200, count)
+        more = await scene.client.post("/media/urls", json={"urls": [{"message_id": message.id}] * 201})
+        assert (more.status_code, problem_type(more)) == (400, "bad-request")
 
     async def test_of_which_some_may_not_be_minted_has_their_errors_in_place(self, scene: Scene) -> None:
         ours, deleted = await scene.message(), await scene.message()
