@@ -113,7 +113,10 @@ def sign(
     from gateway.bodies import timestamp
     from gateway.minting import Minter
     from gateway.signing import MAX_LIFE, Signer
+    from gateway.variants import VARIANTS
 
+    if variant not in VARIANTS:
+        _stop(f"there is no variant {variant!r}: {', '.join(sorted(VARIANTS))}")
     settings = _settings()
     minter = Minter(Signer(settings.gateway.keys(), public_url=settings.gateway.public_url), settings.cdn.edge())
     if not minter.can_mint:
