@@ -18,9 +18,8 @@ from gateway.metrics import Metrics
 from gateway.playlists import credential_of, readdressed
 from gateway.responses import Asked, Decision, decide, send_body, send_bodyless
 from gateway.showing import Showing, Shown
-from gateway.signing import segment
 from gateway.variants import HLS, MASTER, ORIGINAL, PLAYLIST_TYPE, VARIANTS
-from ingest.cdn.purge import tags_for
+from ingest.cdn.purge import path_segment, tags_for
 from storage.cache import RecordCache
 from storage.errors import MediaError, OriginGone
 from storage.layers import EXPIRED
@@ -80,7 +79,7 @@ class MediaReader:
             if shown.name == ORIGINAL
             else variant_filename(record.filename, shown.record.content_type or ""),
         )
-        folder = "" if file is not None else f"{segment(message_id)}/{HLS}/"
+        folder = "" if file is not None else f"{path_segment(message_id)}/{HLS}/"
         answer = _Answer(asked, shown.record, credential_of(query), folder, began)
         self._admission.done(Action.READ, scope, grant, record, variant=shown.name)
         try:

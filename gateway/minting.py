@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 
 from gateway.cloudflare import TimedHmac
 from gateway.cloudfront import CloudFrontSigner
-from gateway.signing import BUCKETS, DEFAULT_LIFE, SignedUrl, Signer, rounded_expiry, segment
+from gateway.signing import BUCKETS, DEFAULT_LIFE, SignedUrl, Signer, rounded_expiry
 from gateway.variants import HLS, ORIGINAL
+from ingest.cdn.purge import media_path
 
 
 class Edge(Protocol):
@@ -33,7 +34,7 @@ class CloudFrontEdge:
     def cookies(self, message_id: str, exp: int) -> dict[str, str]:
         """Return the cookies, by name, that open the files of a message's stream until ``exp``, in Unix seconds."""
         # No shorter pattern: CloudFront's "m1*" matches message m10 too, and its "?" any character.
-        files = f"{self._url}/media/messages/{segment(message_id)}/{HLS}/*"
+        files = f"{self._url}{media_path(message_id)}/{HLS}/*"
         return self._signer.cookies_with_policy(files, expires=exp)
 
 
@@ -94,7 +95,7 @@ class Minter:
             return self._signer.mint(message_id, variant, download=download, expires_in=expires_in, base=base)
         query = {"variant": variant} if variant != ORIGINAL else {}
         query |= {"download": "1"} if download else {}
-        path = f"/media/messages/{segment(message_id)}" + (f"?{urlencode(query)}" if query else "")
+        path = media_path(message_id) + (f"?{urlencode(query)}" if query else "")
         return self._edge.sign(path, expires_in, self._clock())
 
     def unsigned(self, message_id: str, variant: str = ORIGINAL, *, base: str = "") -> str:

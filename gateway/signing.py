@@ -7,10 +7,11 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import time
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from gateway.errors import Forbidden
 from gateway.variants import HLS, MASTER, ORIGINAL
+from ingest.cdn.purge import media_path
 
 MAX_LIFE = 7 * 24 * 3600  # seconds, of a minted URL
 DEFAULT_LIFE = 3600
@@ -42,11 +43,6 @@ def rounded_expiry(now: float, expires_in: int) -> int:
     """
     bucket = max(1, expires_in // BUCKETS)
     return -int(-(now + expires_in) // bucket) * bucket
-
-
-def segment(message_id: str) -> str:
-    """Return a message's id as one segment of a path; dots alone too, which clients take for steps in it."""
-    return quote(message_id, safe="") if message_id.strip(".") else message_id.replace(".", "%2E")
 
 
 class Signer:
@@ -95,7 +91,7 @@ class Signer:
 
     def _path(self, message_id: str, variant: str, base: str) -> str:
         stream = f"/{HLS}/{MASTER}" if variant == HLS else ""  # players tell a playlist by its name
-        return f"{self._public_url or base}/media/messages/{segment(message_id)}{stream}"
+        return f"{self._public_url or base}{media_path(message_id)}{stream}"
 
     def check(self, message_id: str, variant: str, *, download: bool, query: Mapping[str, str]) -> bool:
         """Whether the query's signature opens that variant now; compared in constant time."""

@@ -91,9 +91,12 @@ class Purger(Protocol):
 
 def media_path(message_id: str) -> str:
     """Return the path of a message's medium, encoded as in every URL that the gateway mints."""
-    # Clients take dots alone for steps in the path.
-    segment = quote(message_id, safe="") if message_id.strip(".") else message_id.replace(".", "%2E")
-    return f"/media/messages/{segment}"
+    return f"/media/messages/{path_segment(message_id)}"
+
+
+def path_segment(message_id: str) -> str:
+    """Return a message's id as one segment of a path; dots alone too, which clients take for steps in it."""
+    return quote(message_id, safe="") if message_id.strip(".") else message_id.replace(".", "%2E")
 
 
 def tags_for(record: MediaRecord) -> str:
