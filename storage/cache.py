@@ -94,9 +94,13 @@ class Momentary(Generic[V]):
         self._loading: Coalesced[str, V | None] = Coalesced()
         self._changes = 0
 
+    def peek(self, key: str) -> V | None:
+        """Return what `get` would without asking the database, or None; one object for as long as it is valid."""
+        return self._known.get(key)
+
     async def get(self, key: str) -> V | None:
         """Return what is known by that key, at most a moment old; what is unknown is never remembered."""
-        known = self._known.get(key)
+        known = self.peek(key)
         if known is not None:
             return known
         return await self._loading.get(key, lambda: self._fetch(key))

@@ -189,6 +189,19 @@ async def test_a_record_is_believed_for_a_moment() -> None:
     assert database.asked == 2
 
 
+async def test_a_look_asks_nobody() -> None:
+    now = 0.0
+    database = Database(RECORD)
+    cache = RecordCache(database.load, ttl=2.0, clock=lambda: now)
+
+    assert cache.peek("m") is None
+    assert database.asked == 0
+    await cache.get("m")
+    assert cache.peek("m") is RECORD
+    now = 2.1
+    assert cache.peek("m") is None
+
+
 async def test_an_unknown_message_is_asked_for_every_time() -> None:
     database = Database(None)
     cache = RecordCache(database.load)
