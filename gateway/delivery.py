@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from time import time
-from typing import Literal
+from typing import ClassVar, Literal
 
 import structlog
 
@@ -36,6 +36,8 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redirect:
     """A 307: where the medium is for now."""
+
+    status: ClassVar[int] = 307
 
     location: str = field(repr=False)
     max_age: int | None
@@ -88,7 +90,7 @@ class Delivery:
         self._life = life
         self._clock = clock
 
-    async def redirect(
+    async def hand_over(
         self,
         asked: Asked,
         decision: Decision,
@@ -98,8 +100,9 @@ class Delivery:
         tier: str,
         for_cdn: bool,
         is_playlist: bool,
+        peer: str = "",  # noqa: ARG002 who is at the other end of the connection decides whether nginx may take over
     ) -> Redirect | None:
-        """Return where to send the client, or None to send it the bytes.
+        """Return the answer by which somebody else sends the bytes, or None to send them.
 
         Args:
             asked: The request.
@@ -109,6 +112,7 @@ class Delivery:
             tier: The object's storage class.
             for_cdn: The client is a CDN, which would keep a redirect past itself.
             is_playlist: What is served is written for each request.
+            peer: The address at the other end of the connection.
         """
         if key is None or for_cdn or is_playlist or not redirectable(asked, decision, tier):
             return None

@@ -80,7 +80,8 @@ class MediaReader:
             else variant_filename(record.filename, shown.record.content_type or ""),
         )
         folder = "" if file is not None else f"{path_segment(message_id)}/{HLS}/"
-        answer = _Answer(asked, shown.record, credential_of(query), folder, began)
+        peer = scope["client"][0] if scope.get("client") else ""
+        answer = _Answer(asked, shown.record, credential_of(query), folder, began, peer)
         self._admission.done(Action.READ, scope, grant, record, variant=shown.name)
         try:
             await self._serve(answer, receive, send)
@@ -128,15 +129,15 @@ class MediaReader:
                 await send_bodyless(_timed(decision, known, answer.began), send)
                 self._metrics.served(known.source, decision.status, perf_counter() - answer.began, 0)
                 return
-            if await self._redirected(answer, decision, send):
+            if await self._handed_over(answer, _timed(decision, known, answer.began), send):
                 return
         await self._stream(answer, receive, send)
 
-    async def _redirected(self, answer: "_Answer", decision: Decision, send: Send) -> bool:
-        """Send the client to where the bytes are, if they can be had there without us."""
+    async def _handed_over(self, answer: "_Answer", decision: Decision, send: Send) -> bool:
+        """Let somebody else send the bytes, if they can be had without us."""
         asked, record = answer.asked, answer.record
         stored = self._retrieval.readable(record)
-        redirect = await self._delivery.redirect(
+        handed_over = await self._delivery.hand_over(
             asked,
             decision,
             record.message_id,
@@ -144,11 +145,12 @@ class MediaReader:
             tier=stored.tier if stored is not None else "",
             for_cdn=asked.cache_tags is not None,
             is_playlist=answer.is_playlist,
+            peer=answer.peer,
         )
-        if redirect is None:
+        if handed_over is None:
             return False
-        await send_bodyless(Decision(307, redirect.headers, ()), send)
-        self._metrics.served(Source.STORAGE, 307, perf_counter() - answer.began, 0)
+        await send_bodyless(Decision(handed_over.status, handed_over.headers, ()), send)
+        self._metrics.served(Source.STORAGE, handed_over.status, perf_counter() - answer.began, 0)
         return True
 
     async def _stream(self, answer: "_Answer", receive: Receive, send: Send) -> None:
@@ -182,6 +184,8 @@ class _Answer:
     folder: str
     """Where they lie, relative to the request."""
     began: float
+    peer: str
+    """The address at the other end of the connection."""
 
     @property
     def is_playlist(self) -> bool:

@@ -76,7 +76,7 @@ async def redirect(
 ) -> dict[str, str] | None:
     """Return the fields of the redirect, if there is one."""
     delivery = Delivery(store, mode=mode, life=LIFE, clock=lambda: NOW)
-    found = await delivery.redirect(
+    found = await delivery.hand_over(
         asked, decide(asked, MEDIUM), "m", key, tier=tier, for_cdn=for_cdn, is_playlist=is_playlist
     )
     return {name.decode(): value.decode() for name, value in found.headers} if found is not None else None
@@ -244,7 +244,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = Asked(method=scope["method"], headers=joined_headers(scope["headers"]), filename=self.filename)
         decision = decide(asked, replace(MEDIUM, content_type=self.content_type))
-        found = await self._delivery.redirect(
+        found = await self._delivery.hand_over(
             asked, decision, "m", "m", tier=STANDARD, for_cdn=False, is_playlist=False
         )
         assert found is not None
