@@ -7,13 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gateway import logs
-from tests.bench import crowd, processing, ready, sizes, slow, webhooks
+from tests.bench import crowd, processing, ready, sizes, slow, viewers, webhooks
 from tests.bench.speed import measurement as speed
 
 PARTS = {
     "crowd": crowd.measure,
     "slow": slow.measure,
     "speed": speed.measure,
+    "viewers": viewers.measure,
     "webhooks": webhooks.measure,
     "processing": processing.measure,
     "sizes": sizes.measure,

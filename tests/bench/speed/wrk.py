@@ -58,7 +58,7 @@ async def load(server: Server, asks: Sequence[Ask], *, seconds: float, folder: P
     listed = folder / "requests.txt"
     await asyncio.to_thread(write, asks, listed)
     before = server.cpu_seconds()
-    seen = json.loads(await _run(_command(asks[0].method, server.url, seconds, listed), seconds + _SLACK))
+    seen = json.loads(await run(_command(asks[0].method, server.url, seconds, listed), seconds + _SLACK))
     return Load(**seen, cpu=server.cpu_seconds() - before)
 
 
@@ -69,7 +69,7 @@ def _command(method: str, url: str, seconds: float, listed: Path) -> list[str]:
     return ["wrk", *options, "-s", str(_SCRIPT), url, "--", str(listed)]
 
 
-async def _run(command: Sequence[str], deadline: float) -> str:
+async def run(command: Sequence[str], deadline: float) -> str:
     """Return the last line that a command prints."""
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
