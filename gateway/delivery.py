@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from time import time
-from typing import ClassVar, Literal
+from typing import ClassVar, Protocol
 
 import structlog
 
@@ -16,8 +16,6 @@ from gateway.variants import AUTO, HLS, VARIANTS
 from storage.errors import StorageError
 from storage.representation import Source
 from storage.store import PresignedUrl, Presigner
-
-Mode = Literal["proxy", "redirect", "accel"]
 
 STANDARD = "STANDARD"
 # Intelligent tiering is none of them: it may archive an object by itself, and only the store knows whether it has.
@@ -31,6 +29,47 @@ _CREDENTIALS = {"authorization", "x-api-key", "x-origin-verify"}
 _OURS = frozenset(_CONDITIONS | _CREDENTIALS)
 
 log = structlog.get_logger()
+
+
+class HandedOver(Protocol):
+    """An answer by which somebody else sends the bytes."""
+
+    @property
+    def status(self) -> int:
+        """Of our answer."""
+
+    @property
+    def headers(self) -> RawHeaders:
+        """All of its fields."""
+
+
+class Delivery(Protocol):
+    """What may let somebody else send a stored medium."""
+
+    async def hand_over(
+        self,
+        asked: Asked,
+        decision: Decision,
+        message_id: str,
+        key: str | None,
+        *,
+        tier: str,
+        for_cdn: bool,
+        is_playlist: bool,
+        peer: str,
+    ) -> HandedOver | None:
+        """Return the answer by which somebody else sends the bytes, or None to send them.
+
+        Args:
+            asked: The request.
+            decision: What it gets from us otherwise.
+            message_id: Of the message.
+            key: Of the object; None where the configured store cannot read it.
+            tier: The object's storage class.
+            for_cdn: The client is a CDN.
+            is_playlist: What is served is written for each request.
+            peer: The address at the other end of the connection.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +103,7 @@ class Redirect:
         return [(name.encode("ascii"), value.encode("ascii")) for name, value in fields.items()]
 
 
-class Delivery:
+class Redirection:
     """Sends clients to the store where that serves them the same as we would."""
 
     def __init__(
@@ -72,7 +111,6 @@ class Delivery:
         presigner: Presigner | None,
         edge: Minter | None = None,
         *,
-        mode: Mode,
         life: int,
         clock: Callable[[], float] = time,
     ) -> None:
@@ -81,12 +119,11 @@ class Delivery:
         Args:
             presigner: The store.
             edge: What signs for the CDN, which is preferred: it has the variants that are asked for most.
-            mode: Only ``redirect`` sends anybody anywhere.
             life: For how many seconds the URLs live.
             clock: Unix seconds.
         """
-        self._presigner = presigner if mode == "redirect" else None
-        self._edge = edge if mode == "redirect" else None
+        self._presigner = presigner
+        self._edge = edge
         self._life = life
         self._clock = clock
 
@@ -100,20 +137,9 @@ class Delivery:
         tier: str,
         for_cdn: bool,
         is_playlist: bool,
-        peer: str = "",  # noqa: ARG002 who is at the other end of the connection decides whether nginx may take over
+        peer: str,  # noqa: ARG002 one of several kinds of delivery
     ) -> Redirect | None:
-        """Return the answer by which somebody else sends the bytes, or None to send them.
-
-        Args:
-            asked: The request.
-            decision: What it gets from us otherwise.
-            message_id: Of the message.
-            key: Of the object; None where the configured store cannot read it.
-            tier: The object's storage class.
-            for_cdn: The client is a CDN, which would keep a redirect past itself.
-            is_playlist: What is served is written for each request.
-            peer: The address at the other end of the connection.
-        """
+        """Return where to send the client, or None to send it the bytes; a CDN would keep a redirect past itself."""
         if key is None or for_cdn or is_playlist or not redirectable(asked, decision, tier):
             return None
         presigned = await self._at_edge(asked, message_id) or await self._at_store(decision, key)

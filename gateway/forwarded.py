@@ -65,6 +65,10 @@ class Networks:
         number, version = int(address), address.version
         return any(number >> shift in prefixes for (of, shift), prefixes in self._prefixes.items() if of == version)
 
+    def has(self, peer: str) -> bool:
+        """Whether the other end of a connection is in one of the networks; what is no address is in none."""
+        return _address(peer.partition("%")[0]) in self
+
 
 def client_address(peer: str, fields: Fields, trusted: Networks) -> str:
     """Return the address of the client, normalised: IPv4 addresses that are mapped into IPv6 as IPv4.
@@ -115,7 +119,7 @@ ALB = CertificateFields(b"x-amzn-mtls-clientcert-subject")
 
 def client_certificate(peer: str, fields: Fields, trusted: Networks, names: CertificateFields) -> str | None:
     """Return the subject of a certificate that a trusted proxy has verified; None: there is no such thing."""
-    if _address(peer.partition("%")[0]) not in trusted:
+    if not trusted.has(peer):
         return None
     if names.verified is not None and _single(fields, names.verified) != "SUCCESS":
         return None

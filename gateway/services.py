@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from gateway.acceleration import Acceleration
 from gateway.admission import Admission
 from gateway.audit import Audit
 from gateway.auth import Gatekeeper
-from gateway.delivery import Delivery
+from gateway.delivery import Delivery, Redirection
 from gateway.forwarded import ALB, NGINX, Networks
 from gateway.foundation import Foundation, open_foundation
 from gateway.info import Infos
@@ -109,14 +110,15 @@ def _services(foundation: Foundation, verifier: Verifier | None) -> Services:
 
 def _delivery(foundation: Foundation, minter: Minter) -> Delivery:
     settings, store = foundation.settings.gateway, foundation.store
+    presigner = store if isinstance(store, Presigner) else None
+    mode = settings.delivery if settings.storage_first == "on" else "proxy"
+    if mode == "accel":
+        return Acceleration(presigner if store.backend != "local" else None, Networks.parse(settings.trusted_proxies))
+    if mode == "proxy":
+        return Redirection(None, life=settings.redirect_life)
     # A CDN that cannot prove itself would be sent to itself, for ever.
     at_edge = foundation.settings.cdn.edge() is not None and (settings.origin_secrets or settings.mtls != "off")
-    return Delivery(
-        store if isinstance(store, Presigner) else None,
-        minter if at_edge else None,
-        mode=settings.delivery if settings.storage_first == "on" else "proxy",
-        life=settings.redirect_life,
-    )
+    return Redirection(presigner, minter if at_edge else None, life=settings.redirect_life)
 
 
 def _admission(foundation: Foundation, signer: Signer, verifier: Verifier | None) -> Admission:

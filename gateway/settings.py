@@ -97,7 +97,7 @@ class GatewaySettings(BaseSettings):
     """Opens ``/metrics`` and the words of ``/readyz``; without it they are open."""
     operations_port: int | None = Field(None, alias="MEDIA_OPERATIONS_PORT", ge=1, le=65535)
     """Where alone operators are answered; without it, on the port of the media too."""
-    delivery: Literal["proxy", "redirect"] = Field("proxy", alias="MEDIA_DELIVERY")
+    delivery: Literal["proxy", "redirect", "accel"] = Field("proxy", alias="MEDIA_DELIVERY")
     redirect_life: int = Field(3600, alias="MEDIA_REDIRECT_LIFE", ge=60, le=6 * 86_400)
     """Seconds that a URL lives to which a client is redirected."""
     storage_first: Literal["on", "off"] = Field("on", alias="MEDIA_STORAGE_FIRST")
@@ -155,6 +155,8 @@ class Settings:
 def _check_combinations(settings: GatewaySettings) -> None:
     if settings.mtls != "off" and not (settings.trusted_proxies and settings.mtls_subjects):
         raise ConfigurationError("MEDIA_MTLS: needs MEDIA_TRUSTED_PROXIES and MEDIA_MTLS_SUBJECTS")
+    if settings.delivery == "accel" and not settings.trusted_proxies:
+        raise ConfigurationError("MEDIA_DELIVERY: accel needs MEDIA_TRUSTED_PROXIES, the networks in which nginx is")
     if (settings.jwt_audience or settings.jwt_issuer) and not (settings.jwt_secret or settings.jwks):
         raise ConfigurationError("MEDIA_JWT_AUDIENCE: needs MEDIA_JWT_SECRET or MEDIA_JWKS")
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
-from gateway.delivery import STANDARD, Delivery, Mode, fresh_for, redirectable
+from gateway.delivery import STANDARD, Redirection, fresh_for, redirectable
 from gateway.disposition import content_disposition
 from gateway.media import joined_headers
 from gateway.responses import Asked, Decision, decide, send_bodyless
@@ -68,16 +68,15 @@ async def redirect(
     asked: Asked,
     store: Presigning | None,
     *,
-    mode: Mode = "redirect",
     key: str | None = "media/m/1",
     tier: str = STANDARD,
     for_cdn: bool = False,
     is_playlist: bool = False,
 ) -> dict[str, str] | None:
     """Return the fields of the redirect, if there is one."""
-    delivery = Delivery(store, mode=mode, life=LIFE, clock=lambda: NOW)
+    delivery = Redirection(store, life=LIFE, clock=lambda: NOW)
     found = await delivery.hand_over(
-        asked, decide(asked, MEDIUM), "m", key, tier=tier, for_cdn=for_cdn, is_playlist=is_playlist
+        asked, decide(asked, MEDIUM), "m", key, tier=tier, for_cdn=for_cdn, is_playlist=is_playlist, peer=""
     )
     return {name.decode(): value.decode() for name, value in found.headers} if found is not None else None
 
@@ -133,14 +132,6 @@ async def test_what_stands_in_for_a_variant_is_kept_by_nobody() -> None:
     assert fields is not None
     assert fields["cache-control"] == "no-store"
     assert store.asked[0]["cache_control"] == "no-store"
-
-
-@pytest.mark.parametrize("mode", ["proxy", "accel"])
-async def test_only_redirect_delivery_redirects(mode: Mode) -> None:
-    store = Presigning()
-
-    assert await redirect(get(), store, mode=mode) is None
-    assert store.asked == []
 
 
 async def test_a_store_without_urls_has_its_bytes_sent() -> None:
@@ -236,7 +227,7 @@ def test_half_of_the_life_is_left_to_play_it(left: float, expected: int) -> None
 class Gateway:
     """An ASGI application that redirects to one stored medium."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Redirection) -> None:
         self.filename: str | None = None
         self.content_type = "image/jpeg"
         self._delivery = delivery
@@ -245,7 +236,7 @@ class Gateway:
         asked = Asked(method=scope["method"], headers=joined_headers(scope["headers"]), filename=self.filename)
         decision = decide(asked, replace(MEDIUM, content_type=self.content_type))
         found = await self._delivery.hand_over(
-            asked, decision, "m", "m", tier=STANDARD, for_cdn=False, is_playlist=False
+            asked, decision, "m", "m", tier=STANDARD, for_cdn=False, is_playlist=False, peer=""
         )
         assert found is not None
         await send_bodyless(Decision(307, found.headers, ()), send)
@@ -264,7 +255,7 @@ async def gateway(s3: dict[str, str], tmp_path: Path) -> AsyncIterator[Gateway]:
     path.write_bytes(BODY)
     async with S3Store(config) as store:
         await store.put("m", path, content_type="application/x-as-stored")
-        yield Gateway(Delivery(store, mode="redirect", life=LIFE))
+        yield Gateway(Redirection(store, life=LIFE))
 
 
 @pytest.fixture

@@ -142,6 +142,10 @@ CLOUDFRONT = {"MEDIA_CDN": "cloudfront", "MEDIA_CDN_KEY_ID": "K"}
             "MEDIA_CDN_PRIVATE_KEY: No such file",
         ),
         ({"MEDIA_MTLS": "nginx"}, "MEDIA_MTLS: needs MEDIA_TRUSTED_PROXIES and MEDIA_MTLS_SUBJECTS"),
+        (
+            {"MEDIA_DELIVERY": "accel"},
+            "MEDIA_DELIVERY: accel needs MEDIA_TRUSTED_PROXIES, the networks in which nginx is",
+        ),
         ({"MEDIA_JWT_ISSUER": "https://issuer.example"}, "MEDIA_JWT_AUDIENCE: needs MEDIA_JWT_SECRET or MEDIA_JWKS"),
     ],
 )
