@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import s3
-from storage.s3 import PRESIGNED_KEPT, S3Config, S3Store, presigned_window
+from storage.s3 import S3Config, S3Store, signing
+from storage.s3.signing import PRESIGNED_KEPT, presigned_window
 from storage.store import MAX_PRESIGNED_LIFE
 from tests.storage.presigning import LIFE, ROUNDED, SECRET, Clock, expected_signature, presign, presigned, query_of
 
@@ -87,19 +87,19 @@ async def test_whatever_differs_has_a_url_of_its_own(store: S3Store) -> None:
 
 async def test_what_is_kept_is_signed_once_and_bounded(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
     signed: list[str] = []
-    sign = s3._presigned
+    sign = signing._presigned
 
     def counting(auth: object, url: str, *rest: Any) -> str:
         signed.append(url)
         return sign(auth, url, *rest)
 
-    monkeypatch.setattr(s3, "_presigned", counting)
+    monkeypatch.setattr(signing, "_presigned", counting)
     for number in range(PRESIGNED_KEPT + 10):
         await presigned(store, f"media/{number}")
         await presigned(store, f"media/{number}")
 
     assert len(signed) == PRESIGNED_KEPT + 10
-    assert len(store._presigned) == PRESIGNED_KEPT
+    assert len(store._signatures._presigned) == PRESIGNED_KEPT
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from storage import s3
 from storage.errors import ObjectFrozen, ObjectNotFound, StorageError, StoreForbidden, StoreFull, StoreUnavailable
-from storage.s3 import PART_SIZE, PARTS_IN_FLIGHT, R2Store, S3Config, S3Store, read_sizes, s3_error
+from storage.s3 import R2Store, S3Config, S3Store, dialling, uploads
+from storage.s3.answers import read_sizes, s3_error
+from storage.s3.uploads import PART_SIZE, PARTS_IN_FLIGHT
 from storage.store import CHUNK_SIZE, ByteRange
 
 MakeFile = Callable[[bytes], Path]
@@ -382,21 +383,21 @@ async def test_a_read_asks_for_the_range_and_for_nothing_compressed(serve: Serve
     store = await open_store(await serve(answer))
 
     assert await read(store, byte_range=RANGE) == b"2345", "bytes are never decoded"
-    assert "Range: bytes=2-5\r\n" in requests[0]
-    assert "Accept-Encoding: identity\r\n" in requests[0]
+    assert "range: bytes=2-5\r\n" in requests[0]
+    assert "accept-encoding: identity\r\n" in requests[0]
 
 
 async def test_a_connection_is_used_again_after_a_body_and_after_an_error(
     serve: Serve, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connections = []
-    make = s3._socket
+    make = dialling._socket
 
     def count(*args: Any) -> socket.socket:
         connections.append(args)
         return make(*args)
 
-    monkeypatch.setattr(s3, "_socket", count)
+    monkeypatch.setattr(dialling, "_socket", count)
     answers = iter([response("200 OK", bytes(CHUNK_SIZE)), error("404 Not Found", "NoSuchKey")] * 3)
     store = await open_store(await serve(lambda _head: next(answers)))
 
@@ -504,14 +505,14 @@ async def test_an_upload_whose_file_cannot_be_read_is_aborted(
     pending_uploads: Callable[[], list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    read_part = s3._read_part
+    read_part = uploads._read_part
 
     def read_first_part(file: Path, offset: int, *, digest: bool) -> dict[str, Any]:
         if offset > 0:
             raise OSError(errno.EIO, "a bad sector")
         return read_part(file, offset, digest=digest)
 
-    monkeypatch.setattr(s3, "_read_part", read_first_part)
+    monkeypatch.setattr(uploads, "_read_part", read_first_part)
     store = await open_store(s3_config)
 
     with pytest.raises(StoreUnavailable):

@@ -18,7 +18,8 @@ from storage.errors import ObjectNotFound, StoreUnavailable
 from storage.local import LocalStore
 from storage.memory import MemoryStore
 from storage.middleware import LimitedStore, MeteredStore, RetryingStore
-from storage.s3 import PART_SIZE, R2Store, S3Config, S3Store
+from storage.s3 import R2Store, S3Config, S3Store
+from storage.s3.uploads import PART_SIZE
 from storage.store import CHUNK_SIZE, ByteRange, ObjectStore
 
 MakeFile = Callable[[bytes], Path]
