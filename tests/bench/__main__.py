@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gateway import logs
-from tests.bench import crowd, processing, ready, sizes, slow, viewers, webhooks
+from tests.bench import crowd, processing, reads, ready, sizes, slow, viewers, webhooks
 from tests.bench.speed import measurement as speed
 
 PARTS = {
@@ -19,6 +19,7 @@ PARTS = {
     "processing": processing.measure,
     "sizes": sizes.measure,
     "ready": ready.measure,
+    "reads": reads.measure,
 }
 
 
