@@ -20,7 +20,7 @@ from gateway.bodies import json_response
 from gateway.errors import Forbidden, NotReady, Unauthorized
 from gateway.metrics import Metrics
 from ingest.queue import Queue
-from storage.cache import BodyCache
+from storage.bodies import BodyCache
 from storage.errors import MediaError
 from storage.records import Records
 

@@ -32,12 +32,11 @@ from ingest.queue import HIGH, INGEST
 from ingest.registry import Registry
 from ingest.subscriptions import Subscriptions
 from ingest.webhook import Intake
-from storage.cache import BodyCache, RecordCache, VariantCache
+from storage.bodies import BodyCache
+from storage.cache import RecordCache, VariantCache
 from storage.record import MediaRecord
 from storage.retrieval import Retrieval
 from storage.store import Presigner
-
-CACHED_ITEM = 4 * 1024**2  # bytes; a larger body is never kept in memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +73,7 @@ def _services(foundation: Foundation, verifier: Verifier | None) -> Services:
     minter = Minter(signer, settings.cdn.edge())
     admission = _admission(foundation, signer, verifier)
     cached_records = RecordCache(records.get)
-    bodies = BodyCache(settings.storage.cache_bytes, max_item=CACHED_ITEM)
+    bodies = BodyCache(settings.storage.cache_bytes, max_item=settings.storage.cache_item_bytes)
     wants_ingest = settings.ingest.ingest != "off"
     registry = Registry(
         records=records,

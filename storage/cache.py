@@ -1,11 +1,11 @@
-"""What a process keeps in memory: small bodies by bytes, records for a moment, and one load for many askers."""
+"""What a process knows for a moment, such as records, and one load for many askers."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from cachetools import LRUCache, TTLCache
+from cachetools import TTLCache
 
 from storage.record import MediaRecord, Variant
 
@@ -14,28 +14,6 @@ MAX_RECORDS = 10_000
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-class BodyCache:
-    """An LRU of whole bodies, bounded by their bytes."""
-
-    def __init__(self, max_bytes: int, *, max_item: int) -> None:
-        self.max_item = min(max_item, max_bytes)
-        self._bodies: LRUCache[tuple[str, str], bytes] = LRUCache(max_bytes, getsizeof=len)
-
-    @property
-    def size(self) -> int:
-        """The bytes held now."""
-        return int(self._bodies.currsize)
-
-    def get(self, workspace_id: str, sha256: str) -> bytes | None:
-        """Return a body, and count it as used."""
-        return self._bodies.get((workspace_id, sha256))
-
-    def put(self, workspace_id: str, sha256: str, body: bytes) -> None:
-        """Keep a body whose hash has been verified, if it is small enough."""
-        if len(body) <= self.max_item:
-            self._bodies[workspace_id, sha256] = body
 
 
 class Coalesced(Generic[K, V]):

@@ -5,20 +5,27 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
+from cachetools import TTLCache
 
-from storage.cache import BodyCache, Coalesced
-from storage.errors import OriginGone, StoreUnavailable
+from storage.bodies import BodyCache
+from storage.cache import Coalesced
+from storage.errors import ObjectNotFound, OriginGone, StoreUnavailable
 from storage.flight import Flight
 from storage.flights import Flights
 from storage.pilot import Order
 from storage.record import MediaRecord, Status, StoredObject
-from storage.representation import Opened, Representation, Source, Want, from_memory
+from storage.representation import Opened, Ranges, Representation, Source, Want, from_memory
 from storage.store import ByteRange, ObjectStore
 
 LOADS_AT_ONCE = 32
 OPENINGS_AT_ONCE = 64
+LOADED_AT_SIGHT: Final = 256 * 1024  # bytes; a larger body is not read into memory for the first who asks
+HASHED_AT_ONCE: Final = 64 * 1024  # bytes; what takes less time than a trip to a thread and back
+ABSENT_TTL: Final = 3.0  # seconds; how long an object that has come back may stay unseen
+MAX_ABSENT: Final = 10_000
 EXPIRED = "media-expired"  # the error of a record whose medium the provider no longer has
 
 log = structlog.get_logger()
@@ -39,7 +46,7 @@ class Deadlines:
 
 
 class StorageLayer:
-    """Media that are stored; the small ones are read once, and then from memory."""
+    """Media that are stored; what is small or asked for again is read once, and then from memory."""
 
     def __init__(
         self, cache: BodyCache, store: ObjectStore, *, deadlines: Deadlines, cache_read: Callable[[bool], None]
@@ -50,6 +57,7 @@ class StorageLayer:
         self._deadlines = deadlines
         self._cache_read = cache_read
         self._loads: Coalesced[tuple[str, str], bytes] = Coalesced()
+        self._absent: TTLCache[tuple[str, str], None] = TTLCache(MAX_ABSENT, ABSENT_TTL, _loop_time)
         # A deadline measures the store: who waits for his turn here must not take our own crowd for a slow store.
         self._loading = asyncio.Semaphore(LOADS_AT_ONCE)
         self._opening = asyncio.Semaphore(OPENINGS_AT_ONCE)
@@ -64,7 +72,7 @@ class StorageLayer:
 
     def describe(self, record: MediaRecord, stored: StoredObject) -> Representation:
         """Return what is known of a stored medium without touching the store."""
-        cached = self._cache.get(stored.workspace_id, stored.sha256) is not None
+        cached = self._cache.holds(stored.workspace_id, stored.sha256)
         return Representation.of_stored(record, stored, Source.CACHE if cached else Source.STORAGE)
 
     def keep(self, workspace_id: str, sha256: str, body: bytes) -> None:
@@ -76,25 +84,42 @@ class StorageLayer:
         """Open the record's object.
 
         Raises:
-            StorageError: The store did not show the first byte, or the whole of a small object, in time.
+            ObjectNotFound: The object is absent, or was a moment ago.
+            StorageError: The store did not show the first byte, or the whole of what is loaded, in time.
         """
         body = self._cache.get(stored.workspace_id, stored.sha256)
         self._cache_read(body is not None)
         representation = Representation.of_stored(record, stored, Source.STORAGE if body is None else Source.CACHE)
-        if body is None and stored.size <= self._cache.max_item:
-            body = await self._loads.get((stored.workspace_id, stored.sha256), lambda: self._load(stored))
         if body is not None:
             yield from_memory(representation, body)
             return
         ranges = want(representation)
         if ranges is not None and not ranges:
             yield from_memory(representation, b"")
-            return
-        async with self._stream(representation, stored, ranges[0] if ranges else None) as opened:
-            yield opened
+        elif self._worth_loading(stored, ranges):
+            body = await self._loads.get((stored.workspace_id, stored.sha256), lambda: self._load(stored))
+            yield from_memory(representation, body)
+        else:
+            async with self._stream(representation, stored, ranges[0] if ranges else None) as opened:
+                yield opened
+
+    def _worth_loading(self, stored: StoredObject, ranges: Ranges | None) -> bool:
+        """Decide whether to read all of an object into memory, or only what is wanted of it.
+
+        Most media are asked for once, or in parts by one player: only what is small and wanted whole is read at the
+        first sight, everything else when it is asked for again.
+        """
+        if stored.size > self._cache.max_item:
+            return False
+        if (stored.workspace_id, stored.sha256) in self._loads:
+            return True
+        whole = ranges is None or sum(part.length for part in ranges) >= stored.size
+        if whole and stored.size <= LOADED_AT_SIGHT:
+            return True
+        return self._cache.wanted(stored.workspace_id, stored.sha256)
 
     async def _load(self, stored: StoredObject) -> bytes:
-        """Read a small object whole, and keep it if it is what was stored."""
+        """Read an object whole, and keep it if it is what was stored."""
         try:
             async with (
                 self._loading,
@@ -104,8 +129,7 @@ class StorageLayer:
                 body = b"".join([chunk async for chunk in chunks])
         except TimeoutError:
             raise StoreUnavailable("The object store is too slow.") from None
-        digest = await asyncio.to_thread(lambda: hashlib.sha256(body).hexdigest())
-        if digest != stored.sha256:
+        if await _sha256(body) != stored.sha256:
             log.error("stored object is damaged", object_id=stored.id)
             raise StoreUnavailable("The stored object is damaged.")
         self.keep(stored.workspace_id, stored.sha256, body)
@@ -131,6 +155,8 @@ class StorageLayer:
     @asynccontextmanager
     async def _object(self, stored: StoredObject, byte_range: ByteRange | None) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open an object and see its first byte within the deadline."""
+        if (stored.id, stored.url) in self._absent:
+            raise ObjectNotFound
         async with AsyncExitStack() as stack:
             try:
                 async with self._opening, asyncio.timeout(self._deadlines.storage_first_byte):
@@ -138,6 +164,9 @@ class StorageLayer:
                     if reader.size != stored.size:
                         raise StoreUnavailable("The stored object has another size than recorded.")
                     head = await anext(reader.chunks, b"")
+            except ObjectNotFound:
+                self._absent[stored.id, stored.url] = None  # else a crowd would ask again and again
+                raise
             except TimeoutError:
                 raise StoreUnavailable("The object store is too slow.") from None
             yield _chained(head, reader.chunks)
@@ -193,6 +222,16 @@ class ProviderLayer:
                 return flight.read(start, stop, stall=self._deadlines.provider_stall)
 
             yield Opened(Representation.of_flight(record, state), read)
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _sha256(body: bytes) -> str:
+    if len(body) <= HASHED_AT_ONCE:
+        return hashlib.sha256(body).hexdigest()
+    return await asyncio.to_thread(lambda: hashlib.sha256(body).hexdigest())
 
 
 async def _chained(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import structlog
 
-from storage.cache import BodyCache
+from storage.bodies import BodyCache
 from storage.errors import MediaError, ObjectNotFound, OriginGone, StorageError
 from storage.flight import Flight
 from storage.flights import Flights, StoredMeanwhile

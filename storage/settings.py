@@ -34,6 +34,7 @@ class StorageSettings(BaseSettings):
     path: Path = Field(Path(".media"), alias="MEDIA_STORAGE_PATH")
     database_url: DatabaseUrl | None = Field(None, alias="MEDIA_DATABASE_URL", repr=False)
     cache_bytes: int = Field(64 * 1024**2, alias="MEDIA_CACHE_BYTES", ge=0)
+    cache_item_bytes: int = Field(4 * 1024**2, alias="MEDIA_CACHE_ITEM_BYTES", ge=0)
 
     s3_bucket: str | None = Field(None, alias="AWS_S3_BUCKET")
     s3_access_key_id: str | None = Field(None, alias="AWS_ACCESS_KEY_ID")
@@ -65,6 +66,13 @@ class StorageSettings(BaseSettings):
         for name, value in missing:
             if not value:
                 raise ValueError(f"{name} is needed for MEDIA_STORAGE_BACKEND={self.backend}")
+        return self
+
+    @model_validator(mode="after")
+    def _item_fits(self) -> Self:
+        """Refuse a body limit beyond the memory there is; its default, and a cache that is off, bind nobody."""
+        if "cache_item_bytes" in self.model_fields_set and 0 < self.cache_bytes < self.cache_item_bytes:
+            raise ValueError("MEDIA_CACHE_ITEM_BYTES must not be larger than MEDIA_CACHE_BYTES")
         return self
 
     @property

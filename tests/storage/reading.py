@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from storage.cache import BodyCache
+from storage.bodies import BodyCache
 from storage.layers import Deadlines
 from storage.memory import MemoryStore
 from storage.record import MediaRecord, Status, StoredObject
@@ -116,10 +116,11 @@ async def open_reading(
     deadlines: Deadlines | None = None,
     storage_first: bool = True,
     store: MemoryStore | None = None,
+    max_item: int = CACHED_ITEM,
 ) -> AsyncIterator[Reading]:
     """Open all layers over a provider and a store that both have the body; nothing is left of it afterwards."""
     store, observed, landed = store or MemoryStore(), Observed(), list[str]()
-    cache = BodyCache(10 * CACHED_ITEM, max_item=CACHED_ITEM)
+    cache = BodyCache(10 * max_item, max_item=max_item)
     file = folder / "body"
     file.write_bytes(body)
     await store.put("media/m/p", file, content_type="image/jpeg")

@@ -1,4 +1,4 @@
-"""Memory is never over its budget, one load serves all who ask, and nobody sees what was before our own change."""
+"""One load serves all who ask, and nobody sees what was before our own change."""
 
 import asyncio
 from collections import Counter
@@ -8,62 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.cache import BodyCache, Coalesced, RecordCache
+from storage.cache import Coalesced, RecordCache
 from storage.errors import RecordsUnavailable
 from storage.record import MediaRecord
 from tests.storage.flying import turns
 from tests.storage.reading import a_record
-
-BUDGET = 100
-
-# Bodies ---------------------------------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("123456"), st.binary(max_size=70))))
-def test_bodies_never_exceed_their_budget_and_are_what_was_put(puts: list[tuple[str, str, bytes]]) -> None:
-    cache, latest = BodyCache(BUDGET, max_item=60), dict[tuple[str, str], bytes]()
-
-    for workspace, sha256, body in puts:
-        cache.put(workspace, sha256, body)
-        if len(body) <= 60:
-            latest[workspace, sha256] = body
-            assert cache.get(workspace, sha256) == body
-
-        assert cache.size <= BUDGET
-        held = {key: found for key in latest if (found := cache.get(*key)) is not None}
-        assert cache.size == sum(map(len, held.values()))
-        assert held.items() <= latest.items()
-
-
-def test_the_body_that_was_read_least_recently_goes_first() -> None:
-    cache = BodyCache(BUDGET, max_item=BUDGET)
-    cache.put("w", "1", bytes(50))
-    cache.put("w", "2", bytes(50))
-    cache.get("w", "1")
-
-    cache.put("w", "3", bytes(50))
-
-    assert [cache.get("w", sha256) is not None for sha256 in "123"] == [True, False, True]
-
-
-@pytest.mark.parametrize(
-    ("max_bytes", "max_item", "size", "kept"),
-    [(100, 60, 60, True), (100, 60, 61, False), (100, 200, 100, True), (100, 200, 101, False), (0, 60, 1, False)],
-)
-def test_a_body_is_kept_if_it_is_small_enough(max_bytes: int, max_item: int, size: int, *, kept: bool) -> None:
-    cache = BodyCache(max_bytes, max_item=max_item)
-
-    cache.put("w", "1", bytes(size))
-
-    assert (cache.get("w", "1") is not None) is kept
-
-
-def test_a_workspace_does_not_see_the_bodies_of_another() -> None:
-    cache = BodyCache(BUDGET, max_item=BUDGET)
-    cache.put("w", "1", b"body")
-
-    assert cache.get("v", "1") is None
-
 
 # One load for many askers ---------------------------------------------------------------------------------------------
 

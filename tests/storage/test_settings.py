@@ -98,3 +98,25 @@ def test_a_backend_without_what_it_needs_is_refused(
 def test_secrets_do_not_show() -> None:
     shown = repr(StorageSettings.model_validate({"AWS_SECRET_ACCESS_KEY": "s3cret", "R2_SECRET_ACCESS_KEY": "s3cret"}))
     assert "s3cret" not in shown
+
+
+@pytest.mark.parametrize(
+    ("cache", "item", "fits"),
+    [
+        pytest.param(None, "67108864", True, id="all of the default"),
+        pytest.param("1000", "1000", True, id="all of it"),
+        pytest.param("1000", "1001", False, id="more than there is"),
+        pytest.param("1000", None, True, id="the default binds nobody"),
+        pytest.param("0", "1000", True, id="nothing is kept anyway"),
+    ],
+)
+def test_a_body_in_memory_must_fit(
+    monkeypatch: pytest.MonkeyPatch, cache: str | None, item: str | None, *, fits: bool
+) -> None:
+    given = {"MEDIA_CACHE_BYTES": cache, "MEDIA_CACHE_ITEM_BYTES": item}
+    variables = {name: value for name, value in given.items() if value is not None}
+    if fits:
+        load(monkeypatch, variables)
+        return
+    with pytest.raises(ValidationError, match="MEDIA_CACHE_ITEM_BYTES"):
+        load(monkeypatch, variables)
