@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import httpx
 from prometheus_client import CollectorRegistry
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.cdn import open_purger
 from gateway.metrics import Metrics
@@ -27,7 +26,7 @@ from ingest.whatsapp.accounts import Accounts
 from ingest.whatsapp.budget import MAX_REMEMBERED, BudgetedOrigin
 from ingest.whatsapp.client import WhatsAppClient
 from ingest.workspaces import Workspace
-from storage.database import open_engine
+from storage.database import Database, open_engine
 from storage.flights import Flights
 from storage.local import LocalStore
 from storage.records import Records
@@ -47,7 +46,7 @@ class Foundation:
     settings: Settings
     metrics: Metrics
     registry: CollectorRegistry
-    engine: AsyncEngine
+    engine: Database
     records: Records
     renditions: Renditions
     rendering: Rendering

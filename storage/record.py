@@ -3,12 +3,11 @@
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote
 
 from storage.origin import MediaRef
@@ -158,13 +157,6 @@ class MediaRecord:
             tier="STANDARD",
         )
         return replace(self, stored=shown, content_type=variant.content_type, provider_media_id=None)
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any], stored: StoredObject | None) -> Self:
-        """Build the record of a row of ``messages``, whatever else the row has."""
-        values = {name: row[name] for name in cls.__slots__ if name not in {"stored", "status", "participants"}}
-        participants = tuple(row["participants"]) if row["participants"] is not None else None
-        return cls(**values, status=Status(row["status"]), participants=participants, stored=stored)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
-"""Questions to the database of media records, one transaction each."""
+"""Questions to the database of media records, one transaction each, or none where one SELECT answers."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, or_, select, text, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Connection, Integer, bindparam, delete, false, func, or_, select, tuple_, update
 
 from storage import rows
-from storage.database import reading, writing
+from storage.database import Database, reading, writing
 from storage.errors import RecordConflict, RecordsUnavailable
+from storage.reader import Question
 from storage.record import Cursor, MediaRecord, NewMessage, Processing, Status, StoredObject
 from storage.schema import messages, objects, variants
 
@@ -17,6 +17,25 @@ UNFINISHED = (Status.PENDING, Status.PROCESSING, Status.FAILED)
 FINAL = ("media-expired", "media-too-large", "provider-undeliverable", "quarantined")
 """Errors of a record that asking the provider again cannot mend."""
 
+_NOTHING = Question(select(messages.c.message_id).where(false()))
+_BY_ID = Question(rows.joined().where(messages.c.message_id == bindparam("message_id")))
+_BY_IDS = Question(rows.joined().where(messages.c.message_id.in_(bindparam("message_ids", expanding=True))))
+_BY_CONTENT = Question(
+    rows.of_objects().where(
+        objects.c.workspace_id == bindparam("workspace_id"), objects.c.sha256 == bindparam("sha256")
+    )
+)
+_BY_KEY = Question(
+    rows.of_objects().where(objects.c.key == bindparam("key"), objects.c.backend == bindparam("backend"))
+)
+_DOOMED = Question(rows.of_objects().where(objects.c.id == bindparam("object_id"), objects.c.deleted_at.is_not(None)))
+_REFERRING = Question(
+    select(messages.c.message_id)
+    .where(messages.c.object_id == bindparam("object_id"), messages.c.message_id > bindparam("after"))
+    .order_by(messages.c.message_id)
+    .limit(bindparam("limit", type_=Integer))
+)
+
 InTransaction = Callable[[Connection, Sequence[str]], None]
 """Runs inside a transaction with the ids it is about, so that what it writes commits with them or not at all."""
 
@@ -24,25 +43,23 @@ InTransaction = Callable[[Connection, Sequence[str]], None]
 class Records:
     """The media records: one row per message, one per object."""
 
-    def __init__(self, engine: AsyncEngine, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._engine = engine
+    def __init__(self, database: Database, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._database = database
         self._clock = clock
 
     async def check(self) -> None:
         """Prove that the database answers; raises a `RecordsError` where not."""
-        async with reading(self._engine) as connection:
-            await connection.execute(text("SELECT 1 FROM messages WHERE 1 = 0"))
+        await self._database.fetch(_NOTHING)
 
     async def get(self, message_id: str) -> MediaRecord | None:
         """Return the record of a message, deleted ones included."""
-        async with reading(self._engine) as connection:
-            return await rows.get_record(connection, message_id)
+        found = await self._database.fetch(_BY_ID, message_id=message_id)
+        return rows.record(found[0]) if found else None
 
     async def get_many(self, message_ids: Sequence[str]) -> dict[str, MediaRecord]:
         """Return the records of those messages that are known, deleted ones included, by id."""
-        async with reading(self._engine) as connection:
-            found = await connection.execute(rows.joined().where(messages.c.message_id.in_(message_ids)))
-            return {record.message_id: record for record in map(rows.record, found)}
+        found = await self._database.fetch(_BY_IDS, message_ids=message_ids)
+        return {record.message_id: record for record in map(rows.record, found)}
 
     async def page(
         self,
@@ -63,8 +80,8 @@ class Records:
             position = tuple_(messages.c.created_at, messages.c.message_id)
             query = query.where(position > tuple_(after.created_at, after.message_id))
         query = query.order_by(messages.c.created_at, messages.c.message_id).limit(limit + 1)
-        async with reading(self._engine) as connection:
-            found = [rows.record(row) for row in (await connection.execute(query)).all()]
+        async with reading(self._database) as connection:
+            found = [rows.record(row) for row in await connection.execute(query)]
         more = len(found) > limit
         found = found[:limit]
         return found, Cursor(found[-1].created_at, found[-1].message_id) if more else None
@@ -79,7 +96,7 @@ class Records:
             return []
         now = self._clock()
         batch = {message.message_id: rows.message_row(message, now) for message in new}
-        async with writing(self._engine) as connection:
+        async with writing(self._database) as connection:
             inserted = await rows.insert_new(connection, list(batch.values()))
             fetchable = [id_ for id_ in batch if id_ in inserted and batch[id_]["status"] == Status.PENDING]
             if and_then is not None and fetchable:
@@ -98,7 +115,7 @@ class Records:
         Raises:
             RecordConflict: The message belongs to another workspace.
         """
-        async with writing(self._engine) as connection:
+        async with writing(self._database) as connection:
             done = await rows.upsert(connection, new, self._clock())
             if and_then is not None and done.changed:
                 await connection.run_sync(and_then, [new.message_id])
@@ -111,15 +128,13 @@ class Records:
 
     async def find_object(self, workspace_id: str, sha256: str) -> StoredObject | None:
         """Return the workspace's object of that content, the one being deleted included."""
-        async with reading(self._engine) as connection:
-            return await rows.get_object(connection, workspace_id, sha256)
+        found = await self._database.fetch(_BY_CONTENT, workspace_id=workspace_id, sha256=sha256)
+        return rows.stored_object(found[0]) if found else None
 
     async def find_by_key(self, backend: str, key: str) -> StoredObject | None:
         """Return the object that is stored under a key, the one being deleted included."""
-        query = select(objects).where(objects.c.key == key, objects.c.backend == backend)
-        async with reading(self._engine) as connection:
-            row = (await connection.execute(query)).first()
-        return rows.stored_object(row) if row is not None else None
+        found = await self._database.fetch(_BY_KEY, backend=backend, key=key)
+        return rows.stored_object(found[0]) if found else None
 
     async def adopt(self, message_id: str, candidate: StoredObject, *, content_type: str) -> StoredObject | None:
         """Let a message refer to ``candidate``, or to the object that already holds the same content.
@@ -131,7 +146,7 @@ class Records:
             RecordsUnavailable: The object that holds this content is being deleted right now; ask again.
         """
         now = self._clock()
-        async with writing(self._engine) as connection:
+        async with writing(self._database) as connection:
             live = select(messages.c.object_id).where(
                 messages.c.message_id == message_id, messages.c.deleted_at.is_(None)
             )
@@ -167,14 +182,14 @@ class Records:
         change = {"backend": stored.backend, "key": stored.key, "url": stored.url, "updated_at": self._clock()}
         change["processing_status"] = Processing.PENDING  # its variants lie where it was
         place = {"media_stored_url": stored.url, "media_storage_backend": stored.backend}
-        async with writing(self._engine) as connection:
+        async with writing(self._database) as connection:
             await connection.execute(update(objects).where(objects.c.id == stored.id).values(change))
             await connection.execute(update(messages).where(messages.c.object_id == stored.id).values(place))
 
     async def mark(self, message_id: str, status: Status, *, error: str | None = None, attempt: int = 0) -> None:
         """Set a message's status; ``attempt`` counts the tries of its ingest so far."""
         values = {"status": status, "error": error, "attempts": attempt, "updated_at": self._clock()}
-        async with writing(self._engine) as connection:
+        async with writing(self._database) as connection:
             await connection.execute(update(messages).where(messages.c.message_id == message_id).values(values))
 
     async def delete(
@@ -188,7 +203,7 @@ class Records:
         because something was lost the first time.
         """
         now = self._clock()
-        async with writing(self._engine) as connection:
+        async with writing(self._database) as connection:
             known = await rows.get_record(connection, message_id, lock=True)
             if known is not None and and_then is not None:
                 await connection.run_sync(and_then, [message_id])
@@ -204,26 +219,18 @@ class Records:
 
     async def referring(self, object_id: str, *, after: str = "", limit: int = 500) -> list[str]:
         """Return the ids of the next messages that refer to an object."""
-        query = (
-            select(messages.c.message_id)
-            .where(messages.c.object_id == object_id, messages.c.message_id > after)
-            .order_by(messages.c.message_id)
-            .limit(limit)
-        )
-        async with reading(self._engine) as connection:
-            return list((await connection.execute(query)).scalars())
+        found = await self._database.fetch(_REFERRING, object_id=object_id, after=after, limit=limit)
+        return [message_id for (message_id,) in found]
 
     async def doomed(self, object_id: str) -> StoredObject | None:
         """Return an object whose bytes are to be deleted, or None where it is not (any more)."""
-        query = select(objects).where(objects.c.id == object_id, objects.c.deleted_at.is_not(None))
-        async with reading(self._engine) as connection:
-            row = (await connection.execute(query)).first()
-        return rows.stored_object(row) if row is not None else None
+        found = await self._database.fetch(_DOOMED, object_id=object_id)
+        return rows.stored_object(found[0]) if found else None
 
     async def bury(self, object_id: str) -> None:
         """Forget an object whose bytes are gone, and its variants with it."""
         doomed = select(objects.c.id).where(objects.c.id == object_id, objects.c.deleted_at.is_not(None))
-        async with writing(self._engine) as connection:
+        async with writing(self._database) as connection:
             await connection.execute(delete(variants).where(variants.c.object_id.in_(doomed)))
             await connection.execute(
                 delete(objects).where(objects.c.id == object_id, objects.c.deleted_at.is_not(None))
@@ -251,7 +258,7 @@ class Records:
             .order_by(messages.c.expires_at, messages.c.message_id)
             .limit(limit)
         )
-        async with reading(self._engine) as connection:
+        async with reading(self._database) as connection:
             return list((await connection.execute(query)).scalars())
 
     async def doomed_objects(self, *, limit: int = 500) -> list[str]:
@@ -259,7 +266,7 @@ class Records:
         query = (
             select(objects.c.id).where(objects.c.deleted_at.is_not(None)).order_by(objects.c.deleted_at).limit(limit)
         )
-        async with reading(self._engine) as connection:
+        async with reading(self._database) as connection:
             return list((await connection.execute(query)).scalars())
 
     async def count_by_status(self) -> dict[str, int]:
@@ -269,7 +276,7 @@ class Records:
             .where(messages.c.deleted_at.is_(None))
             .group_by(messages.c.status)
         )
-        async with reading(self._engine) as connection:
+        async with reading(self._database) as connection:
             return {row.status: row.media for row in await connection.execute(query)}
 
     async def count_expiring(self, within: timedelta) -> int:
@@ -285,7 +292,7 @@ class Records:
                 messages.c.expires_at.between(now, now + within),
             )
         )
-        async with reading(self._engine) as connection:
+        async with reading(self._database) as connection:
             return (await connection.execute(query)).scalar_one()
 
     async def count_lost(self) -> int:
@@ -300,5 +307,5 @@ class Records:
                 messages.c.error.in_(FINAL),
             )
         )
-        async with reading(self._engine) as connection:
+        async with reading(self._database) as connection:
             return (await connection.execute(query)).scalar_one()

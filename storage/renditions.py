@@ -3,18 +3,31 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import delete, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import bindparam, delete, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage import rows
-from storage.database import reading, writing
+from storage.database import Database, reading, writing
+from storage.reader import Question
 from storage.record import Processing, Status, StoredObject, Variant
 from storage.schema import messages, objects, variants
 
 QUARANTINED = "quarantined"  # the error of a message whose object is
 _COLUMNS = tuple(Variant.__slots__)
+
+_VARIANTS = select(*(variants.c[name] for name in _COLUMNS))
+_ALIVE = Question(rows.of_objects().where(objects.c.id == bindparam("object_id"), objects.c.deleted_at.is_(None)))
+_OF_OBJECT = Question(_VARIANTS.where(variants.c.object_id == bindparam("object_id")))
+_OF_OBJECTS = Question(
+    _VARIANTS.where(variants.c.object_id.in_(bindparam("object_ids", expanding=True))).order_by(variants.c.object_id)
+)
+_FACTS = Question(
+    select(objects.c.id, objects.c.metadata).where(objects.c.id.in_(bindparam("object_ids", expanding=True)))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,33 +46,29 @@ NOTHING = Processed(facts={}, variants={})
 class Renditions:
     """The variants and facts of objects, and how far their processing has come."""
 
-    def __init__(self, engine: AsyncEngine, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._engine = engine
+    def __init__(self, database: Database, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._database = database
         self._clock = clock
 
     async def object(self, object_id: str) -> StoredObject | None:
         """Return an object that is not being deleted."""
-        query = select(objects).where(objects.c.id == object_id, objects.c.deleted_at.is_(None))
-        async with reading(self._engine) as connection:
-            row = (await connection.execute(query)).first()
-        return rows.stored_object(row) if row is not None else None
+        found = await self._database.fetch(_ALIVE, object_id=object_id)
+        return rows.stored_object(found[0]) if found else None
 
     async def of(self, object_id: str) -> dict[str, Variant]:
         """Return an object's variants by name."""
-        async with reading(self._engine) as connection:
-            return (await _variants(connection, [object_id])).get(object_id, {})
+        return _by_name(map(_variant, await self._database.fetch(_OF_OBJECT, object_id=object_id)))
 
     async def describe(self, object_ids: Sequence[str]) -> dict[str, Processed]:
         """Return what is known of each of some objects."""
-        query = select(objects.c.id, objects.c.metadata).where(objects.c.id.in_(object_ids))
-        async with reading(self._engine) as connection:
-            facts = {row.id: row.metadata or {} for row in await connection.execute(query)}
-            found = await _variants(connection, object_ids)
-        return {id_: Processed(facts=facts[id_], variants=found.get(id_, {})) for id_ in facts}
+        facts = await self._database.fetch(_FACTS, object_ids=object_ids)
+        made = map(_variant, await self._database.fetch(_OF_OBJECTS, object_ids=object_ids))
+        by_object = {id_: _by_name(each) for id_, each in groupby(made, attrgetter("object_id"))}
+        return {id_: Processed(facts=known or {}, variants=by_object.get(id_, {})) for id_, known in facts}
 
     async def settle(self, message_id: str) -> StoredObject | None:
         """Let a stored message's status follow its object's; return the object if that has yet to be processed."""
-        async with writing(self._engine) as connection:
+        async with writing(self._database) as connection:
             record = await rows.get_record(connection, message_id, lock=True)
             if record is None or record.deleted_at is not None or record.stored is None:
                 return None
@@ -78,11 +87,11 @@ class Renditions:
         Returns whether the object is still there to have it, and the variant of that name that it replaces.
         """
         values = {name: getattr(variant, name) for name in _COLUMNS}
-        async with writing(self._engine) as connection:
+        async with writing(self._database) as connection:
             alive = select(objects.c.id).where(objects.c.id == variant.object_id, objects.c.deleted_at.is_(None))
             if (await connection.execute(alive.with_for_update())).first() is None:
                 return False, None
-            before = (await _variants(connection, [variant.object_id])).get(variant.object_id, {}).get(variant.name)
+            before = (await _variants(connection, variant.object_id)).get(variant.name)
             statement = rows.insert(connection)(variants).values(values)
             statement = statement.on_conflict_do_update(index_elements=["object_id", "name"], set_=values)
             await connection.execute(statement)
@@ -90,7 +99,7 @@ class Renditions:
 
     async def learn(self, object_id: str, facts: Mapping[str, Any]) -> None:
         """Add to what is known of an object's content."""
-        async with writing(self._engine) as connection:
+        async with writing(self._database) as connection:
             found = select(objects.c.metadata).where(objects.c.id == object_id).with_for_update()
             known = (await connection.execute(found)).scalar_one_or_none() or {}
             await connection.execute(
@@ -113,9 +122,9 @@ class Renditions:
             "recipe": recipe,
             "updated_at": now,
         }
-        async with writing(self._engine) as connection:
+        async with writing(self._database) as connection:
             await connection.execute(update(objects).where(objects.c.id == object_id).values(values))
-            found = (await _variants(connection, [object_id])).get(object_id, {})
+            found = await _variants(connection, object_id)
             stale = [each for name, each in found.items() if name not in set(keeping) and each.recipe != recipe]
             gone = [each.name for each in stale]
             await connection.execute(
@@ -123,7 +132,7 @@ class Renditions:
             )
         # In a transaction of its own: `settle` locks a message first and then its object, we must not do the reverse.
         message_status, message_error = _outcome(status)
-        async with writing(self._engine) as connection:
+        async with writing(self._database) as connection:
             waiting = messages.c.status.in_(
                 [Status.PROCESSING, Status.COMPLETED] if status is Processing.QUARANTINED else [Status.PROCESSING]
             )
@@ -139,12 +148,12 @@ class Renditions:
     ) -> list[StoredObject]:
         """Return the next objects by id, of a workspace or all, made by an older recipe or any; never malware."""
         healthy = objects.c.processing_status != Processing.QUARANTINED
-        query = select(objects).where(objects.c.id > after, objects.c.deleted_at.is_(None), healthy)
+        query = rows.of_objects().where(objects.c.id > after, objects.c.deleted_at.is_(None), healthy)
         if workspace_id is not None:
             query = query.where(objects.c.workspace_id == workspace_id)
         if older_than is not None:
             query = query.where(or_(objects.c.recipe < older_than, objects.c.recipe.is_(None)))
-        async with reading(self._engine) as connection:
+        async with reading(self._database) as connection:
             found = await connection.execute(query.order_by(objects.c.id).limit(limit))
             return [rows.stored_object(row) for row in found]
 
@@ -160,9 +169,14 @@ def _outcome(processing: Processing) -> tuple[Status, str | None]:
             return Status.COMPLETED, None
 
 
-async def _variants(connection: AsyncConnection, object_ids: Sequence[str]) -> dict[str, dict[str, Variant]]:
-    found: dict[str, dict[str, Variant]] = {}
-    for row in await connection.execute(select(variants).where(variants.c.object_id.in_(object_ids))):
-        variant = Variant(**{name: row._mapping[name] for name in _COLUMNS})  # noqa: SLF001 documented name
-        found.setdefault(variant.object_id, {})[variant.name] = variant
-    return found
+async def _variants(connection: AsyncConnection, object_id: str) -> dict[str, Variant]:
+    query = _VARIANTS.where(variants.c.object_id == object_id)
+    return _by_name(map(_variant, await connection.execute(query)))
+
+
+def _variant(row: Sequence[Any]) -> Variant:
+    return Variant(**dict(zip(_COLUMNS, row, strict=True)))
+
+
+def _by_name(found: Iterable[Variant]) -> dict[str, Variant]:
+    return {variant.name: variant for variant in found}

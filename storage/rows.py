@@ -1,10 +1,11 @@
 """Between rows and values: the statements that several questions share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, exists, select, update
+from sqlalchemy import Select, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,6 +14,7 @@ from storage.record import MediaRecord, NewMessage, Status, StoredObject
 from storage.schema import messages, objects
 
 _OBJECT_COLUMNS = tuple(StoredObject.__slots__)
+_RECORD_COLUMNS = tuple(name for name in MediaRecord.__slots__ if name != "stored")
 _OF_THE_MEDIUM = (
     "provider_media_id",
     "phone_number_id",
@@ -52,17 +54,24 @@ async def insert_new(connection: AsyncConnection, new: list[dict[str, Any]]) -> 
 
 def joined() -> Select[Any]:
     """Select messages with the objects they refer to."""
-    columns = [objects.c[name].label(f"stored_{name}") for name in _OBJECT_COLUMNS]
-    return select(messages, *columns).outerjoin(objects, messages.c.object_id == objects.c.id)
+    columns = [messages.c[name] for name in _RECORD_COLUMNS] + [objects.c[name] for name in _OBJECT_COLUMNS]
+    return select(*columns).outerjoin(objects, messages.c.object_id == objects.c.id)
 
 
-def record(row: Row[Any]) -> MediaRecord:
+def of_objects() -> Select[Any]:
+    """Select objects."""
+    return select(*(objects.c[name] for name in _OBJECT_COLUMNS))
+
+
+def record(row: Sequence[Any]) -> MediaRecord:
     """Read one row of `joined`."""
-    values: Any = row._mapping  # noqa: SLF001 SQLAlchemy's documented name
-    stored = None
-    if values["stored_sha256"] is not None:
-        stored = StoredObject(**{name: values[f"stored_{name}"] for name in _OBJECT_COLUMNS})
-    return MediaRecord.from_row(values, stored)
+    values = dict(zip(_RECORD_COLUMNS, row, strict=False))
+    if values["participants"] is not None:
+        values["participants"] = tuple(values["participants"])
+    values["status"] = Status(values["status"])
+    columns = row[len(_RECORD_COLUMNS) :]
+    values["stored"] = stored_object(columns) if columns[0] is not None else None
+    return MediaRecord(**values)
 
 
 async def get_record(connection: AsyncConnection, message_id: str, *, lock: bool = False) -> MediaRecord | None:
@@ -78,18 +87,16 @@ async def get_object(
     connection: AsyncConnection, workspace_id: str, sha256: str, *, lock: bool = False
 ) -> StoredObject | None:
     """Return the object of a workspace with that content."""
-    query = select(*(objects.c[name] for name in _OBJECT_COLUMNS)).where(
-        objects.c.workspace_id == workspace_id, objects.c.sha256 == sha256
-    )
+    query = of_objects().where(objects.c.workspace_id == workspace_id, objects.c.sha256 == sha256)
     if lock:
         query = query.with_for_update()
     row = (await connection.execute(query)).first()
     return stored_object(row) if row is not None else None
 
 
-def stored_object(row: Row[Any]) -> StoredObject:
-    """Read a row that has the columns of ``objects``."""
-    return StoredObject(**{name: row._mapping[name] for name in _OBJECT_COLUMNS})  # noqa: SLF001 documented name
+def stored_object(row: Sequence[Any]) -> StoredObject:
+    """Read one row of `of_objects`."""
+    return StoredObject(**dict(zip(_OBJECT_COLUMNS, row, strict=True)))
 
 
 def message_row(new: NewMessage, now: datetime) -> dict[str, Any]:

@@ -9,12 +9,11 @@ import httpx
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.app import create_app
 from gateway.signing import Signer
 from ingest.simulator import Endpoints, Simulator, serve
-from storage.database import open_engine
+from storage.database import Database, open_engine
 from tests.databases import Databases, databases
 from tests.running import ACCESS_TOKEN, API_KEY, NO_TLS, SIGNING_KEY, serving, settings_for
 
@@ -52,7 +51,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+async def engine(database_url: str) -> AsyncIterator[Database]:
     """An open engine on a fresh database of each kind."""
     opened = open_engine(database_url)
     yield opened

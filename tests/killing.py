@@ -11,12 +11,11 @@ from pathlib import Path
 from time import perf_counter, time
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingest.queue import INGEST, Queue
 from ingest.simulator import Simulator, SyntheticContent, serve
 from ingest.worker import Upkeep
-from storage.database import open_engine, reading
+from storage.database import Database, open_engine, reading
 from storage.record import NewMessage, Status
 from storage.records import Records
 from storage.schema import objects
@@ -121,7 +120,7 @@ async def _sweep(folder: Path, env: dict[str, str]) -> None:
 
 
 async def _count(
-    folder: Path, engine: AsyncEngine, url: str, *, kills: int, ingests: int, simulator: Simulator, seconds: float
+    folder: Path, engine: Database, url: str, *, kills: int, ingests: int, simulator: Simulator, seconds: float
 ) -> Toll:
     files = {str(path.relative_to(folder)): _sha256(path) for path in (folder / "media").rglob("*") if path.is_file()}
     async with reading(engine) as connection:

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingest.queue import Queue
+from storage.database import Database
 from storage.records import Records
 from tests.conftest import Provider
 from tests.ingest.site import Site
@@ -14,7 +14,7 @@ from tests.running import environment
 
 
 @pytest.fixture
-async def site(tmp_path: Path, database_url: str, engine: AsyncEngine, provider: Provider) -> AsyncIterator[Site]:
+async def site(tmp_path: Path, database_url: str, engine: Database, provider: Provider) -> AsyncIterator[Site]:
     """A place to run workers at, on each kind of database."""
     folder = tmp_path / "media"
     folder.mkdir()

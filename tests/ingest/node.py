@@ -9,10 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from ingest.processing.steps import RECIPE
 from ingest.tasks import Tasks
+from storage.database import Database
 from storage.errors import OriginError, OriginGone
 from storage.flights import Flights
 from storage.origin import Download, MediaRef
@@ -119,7 +118,7 @@ async def read(store: ObjectStore, key: str) -> bytes:
 
 @asynccontextmanager
 async def open_node(
-    folder: Path, engine: AsyncEngine, store: ObjectStore, origin: ScriptedOrigin | None = None
+    folder: Path, engine: Database, store: ObjectStore, origin: ScriptedOrigin | None = None
 ) -> AsyncIterator[Node]:
     """Open a node that keeps its spools below ``folder``."""
     origin = origin or ScriptedOrigin()

@@ -10,10 +10,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from ingest.queue import INGEST, Queue
 from ingest.simulator import Faults, Medium, Transport
+from storage.database import Database
 from storage.record import MediaRecord, NewMessage, Status
 from storage.records import Records
 from tests.conftest import Provider
@@ -30,7 +29,7 @@ class Site:
 
     env: dict[str, str]
     folder: Path
-    engine: AsyncEngine
+    engine: Database
     records: Records
     queue: Queue
     provider: Provider

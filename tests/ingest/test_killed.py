@@ -5,9 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from storage.database import open_engine
+from storage.database import Database, open_engine
 from storage.local import LocalStore
 from storage.record import Status
 from tests.databases import Databases
@@ -18,14 +17,14 @@ PICTURE = jpeg(0)
 
 
 @pytest.fixture
-async def engine(tmp_path: Path, sqlite_databases: Databases) -> AsyncIterator[AsyncEngine]:
+async def engine(tmp_path: Path, sqlite_databases: Databases) -> AsyncIterator[Database]:
     opened = open_engine(sqlite_databases.new(tmp_path))
     yield opened
     await opened.dispose()
 
 
 @pytest.fixture
-async def node(tmp_path: Path, engine: AsyncEngine) -> AsyncIterator[Node]:
+async def node(tmp_path: Path, engine: Database) -> AsyncIterator[Node]:
     origin = ScriptedOrigin(bodies={"p": PICTURE} | {f"p{number}": jpeg(number) for number in range(100)})
     async with open_node(tmp_path, engine, LocalStore(tmp_path / "store"), origin) as opened:
         yield opened

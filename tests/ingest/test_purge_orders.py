@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingest.purging import SETTLED, PurgeOrders
 from ingest.queue import DELETE, PURGE, PURGES, Queue
 from ingest.registry import Registry
 from storage.cache import RECORD_TTL, RecordCache
+from storage.database import Database
 from storage.errors import RecordsUnavailable
 from storage.flights import Flights
 from storage.record import MediaRecord, NewMessage
@@ -28,7 +28,7 @@ from tests.messages import message, stored
 class Host:
     """A registry in front of which there is a CDN, and all that it works on."""
 
-    engine: AsyncEngine
+    engine: Database
     records: Records
     flights: Flights
     queue: Queue
@@ -71,7 +71,7 @@ async def queue(database_url: str) -> AsyncIterator[Queue]:
 
 
 @pytest.fixture
-async def host(engine: AsyncEngine, queue: Queue, tmp_path: Path) -> AsyncIterator[Host]:
+async def host(engine: Database, queue: Queue, tmp_path: Path) -> AsyncIterator[Host]:
     spools = Spools(tmp_path / "spool")
     flights = Flights(spools, ScriptedOrigin())
     yield Host(engine=engine, records=Records(engine), flights=flights, queue=queue)

@@ -10,9 +10,9 @@ from time import time
 
 import pytest
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingest.queue import DELETE, FILMS, HIGH, INGEST, LOW, PROCESSING, PURGES, Queue
+from storage.database import Database
 from storage.errors import RecordsUnavailable
 from storage.records import InTransaction, Records
 from tests.databases import Databases
@@ -28,7 +28,7 @@ async def queue(database_url: str) -> AsyncIterator[Queue]:
 
 
 @pytest.fixture
-def records(engine: AsyncEngine) -> Records:
+def records(engine: Database) -> Records:
     return Records(engine)
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingest.processing.steps import RECIPE
 from ingest.queue import DELETE, HIGH, INGEST, LOW, Queue
@@ -15,6 +14,7 @@ from ingest.registry import Registry
 from ingest.simulator import Simulator, encode
 from ingest.webhook import Intake
 from storage.cache import RecordCache
+from storage.database import Database
 from storage.errors import RecordConflict
 from storage.flights import Flights
 from storage.origin import MediaRef
@@ -77,7 +77,7 @@ async def queue(database_url: str) -> AsyncIterator[Queue]:
 
 
 @pytest.fixture
-async def host(engine: AsyncEngine, queue: Queue, tmp_path: Path) -> AsyncIterator[Host]:
+async def host(engine: Database, queue: Queue, tmp_path: Path) -> AsyncIterator[Host]:
     records = Records(engine)
     spools = Spools(tmp_path / "spool")
     flights = Flights(spools, ScriptedOrigin({"media-of-m1": jpeg(1)}))

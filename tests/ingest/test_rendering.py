@@ -7,13 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingest.processing.children import PoolUnavailable
 from ingest.processing.pool import Event, Failed, Finished, Rendition
 from ingest.processing.steps import RECIPE, Source
 from ingest.rendering import ProcessingUnavailable, Rendering
 from ingest.scanner import ClamAddress, Scanner, ScannerUnavailable
+from storage.database import Database
 from storage.errors import StoreFull, StoreUnavailable
 from storage.memory import MemoryStore
 from storage.record import Processing, Status, StoredObject
@@ -120,11 +120,11 @@ class Studio:
 
 
 @pytest.fixture
-def studio(engine: AsyncEngine, tmp_path: Path) -> Studio:
+def studio(engine: Database, tmp_path: Path) -> Studio:
     return _studio(engine, tmp_path, None)
 
 
-def _studio(engine: AsyncEngine, tmp_path: Path, scanner: Scanner | None) -> Studio:
+def _studio(engine: Database, tmp_path: Path, scanner: Scanner | None) -> Studio:
     renditions, store, pool, counts = Renditions(engine), MemoryStore(), ScriptedPool(), Counts()
     scratch = tmp_path / "scratch"
     purged: list[str] = []
@@ -369,7 +369,7 @@ async def test_what_a_killed_process_left_in_work_is_swept_up_in_time(studio: St
     assert studio.leftovers() == []
 
 
-async def test_malware_is_quarantined_before_anything_decodes_it(engine: AsyncEngine, tmp_path: Path) -> None:
+async def test_malware_is_quarantined_before_anything_decodes_it(engine: Database, tmp_path: Path) -> None:
     socket = tmp_path / "clamd.sock"
     studio = _studio(engine, tmp_path, Scanner(ClamAddress.parse(f"unix:{socket}"), timeout=5))
     held = await studio.hold(EICAR, "application/octet-stream")
@@ -384,7 +384,7 @@ async def test_malware_is_quarantined_before_anything_decodes_it(engine: AsyncEn
     assert await studio.keys() == {held.key}, "kept, for who has to look at it"
 
 
-async def test_malware_found_later_takes_its_variants_with_it(engine: AsyncEngine, tmp_path: Path) -> None:
+async def test_malware_found_later_takes_its_variants_with_it(engine: Database, tmp_path: Path) -> None:
     socket = tmp_path / "clamd.sock"
     studio = _studio(engine, tmp_path, Scanner(ClamAddress.parse(f"unix:{socket}"), timeout=5))
     held = await studio.hold()
@@ -397,7 +397,7 @@ async def test_malware_found_later_takes_its_variants_with_it(engine: AsyncEngin
     assert await studio.keys() == {held.key}
 
 
-async def test_without_a_verdict_nothing_is_decoded_and_nothing_is_lost(engine: AsyncEngine, tmp_path: Path) -> None:
+async def test_without_a_verdict_nothing_is_decoded_and_nothing_is_lost(engine: Database, tmp_path: Path) -> None:
     studio = _studio(engine, tmp_path, Scanner(ClamAddress.parse(f"unix:{tmp_path}/nobody"), timeout=5))
     held = await studio.hold()
     with pytest.raises(ScannerUnavailable):

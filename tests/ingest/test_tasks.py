@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingest.tasks import Failure, next_delay
+from storage.database import Database
 from storage.errors import OriginBusy, OriginGone, OriginLied, RecordsUnavailable, StoreFull
 from storage.local import LocalStore
 from storage.memory import MemoryStore
@@ -19,7 +19,7 @@ PICTURE, OTHER = jpeg(1), jpeg(2)
 
 
 @pytest.fixture(params=["local", "memory"])
-async def node(request: pytest.FixtureRequest, tmp_path: Path, engine: AsyncEngine) -> AsyncIterator[Node]:
+async def node(request: pytest.FixtureRequest, tmp_path: Path, engine: Database) -> AsyncIterator[Node]:
     store = LocalStore(tmp_path / "node" / "store") if request.param == "local" else MemoryStore()
     origin = ScriptedOrigin(bodies={"p1": PICTURE, "p2": PICTURE, "other": OTHER})
     async with open_node(tmp_path / "node", engine, store, origin) as opened:
@@ -138,7 +138,7 @@ async def test_twins_at_once_end_as_one_object(node: Node) -> None:
     assert len({(await node.record(message_id)).stored for message_id in messages}) == 1
 
 
-async def test_twins_on_two_machines_end_as_one_object(node: Node, engine: AsyncEngine, tmp_path: Path) -> None:
+async def test_twins_on_two_machines_end_as_one_object(node: Node, engine: Database, tmp_path: Path) -> None:
     async with open_node(tmp_path / "elsewhere", engine, node.store, node.origin) as elsewhere:
         await node.register("m1", "p1")
         await node.register("m2", "p2")
@@ -184,7 +184,7 @@ class Bucket(MemoryStore):
 
 
 async def test_what_lies_in_a_store_that_is_not_configured_waits_there(
-    node: Node, engine: AsyncEngine, tmp_path: Path
+    node: Node, engine: Database, tmp_path: Path
 ) -> None:
     await node.register("m1", "p1")
     await node.ingest("m1")
@@ -195,7 +195,7 @@ async def test_what_lies_in_a_store_that_is_not_configured_waits_there(
 
 
 async def test_content_that_lies_in_a_store_that_is_not_configured_moves_with_the_next_message(
-    node: Node, engine: AsyncEngine, tmp_path: Path
+    node: Node, engine: Database, tmp_path: Path
 ) -> None:
     await node.register("m1", "p1")
     await node.ingest("m1")

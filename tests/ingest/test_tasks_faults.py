@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingest.tasks import Failure
+from storage.database import Database
 from storage.errors import (
     OriginBusy,
     OriginError,
@@ -50,7 +50,7 @@ def store() -> ForgetfulStore:
 
 
 @pytest.fixture
-async def node(tmp_path: Path, engine: AsyncEngine, store: ForgetfulStore) -> AsyncIterator[Node]:
+async def node(tmp_path: Path, engine: Database, store: ForgetfulStore) -> AsyncIterator[Node]:
     origin = ScriptedOrigin(bodies={"p1": PICTURE, "p2": PICTURE, "other": OTHER})
     async with open_node(tmp_path / "node", engine, store, origin) as opened:
         yield opened
@@ -171,7 +171,7 @@ async def test_a_deletion_that_fails_is_repeated(node: Node, store: ForgetfulSto
 
 
 async def test_an_object_in_a_store_that_is_not_configured_keeps_its_row(
-    node: Node, engine: AsyncEngine, tmp_path: Path
+    node: Node, engine: Database, tmp_path: Path
 ) -> None:
     await node.register("m1", "p1")
     await node.ingest("m1")
@@ -231,7 +231,7 @@ class Interrupted:
 
 
 @pytest.fixture
-async def local(tmp_path: Path, engine: AsyncEngine) -> AsyncIterator[Node]:
+async def local(tmp_path: Path, engine: Database) -> AsyncIterator[Node]:
     async with open_node(tmp_path / "node", engine, LocalStore(tmp_path / "node" / "store")) as opened:
         yield opened
 

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingest.queue import INGEST, Queue
 from ingest.simulator import Simulator, WebhookSender, batch, encode
 from ingest.simulator.webhooks import Json
 from ingest.webhook import MAX_BODY, Intake, MalformedWebhook
-from storage.database import open_engine
+from storage.database import Database, open_engine
 from storage.errors import RecordsUnavailable
 from storage.record import Status
 from storage.records import Records
@@ -50,7 +49,7 @@ class Desk:
         return sorted(job.subject for job in found)
 
 
-def desk(engine: AsyncEngine, queue: Queue, *, ingest: bool = True) -> Desk:
+def desk(engine: Database, queue: Queue, *, ingest: bool = True) -> Desk:
     records = Records(engine)
     return Desk(Intake(records=records, queue=queue, ingest=ingest, clock=lambda: NOON), records, queue)
 
@@ -62,7 +61,7 @@ async def queue(database_url: str) -> AsyncIterator[Queue]:
 
 
 @pytest.fixture
-def here(engine: AsyncEngine, queue: Queue) -> Desk:
+def here(engine: Database, queue: Queue) -> Desk:
     """An intake over one database for records and jobs, of each kind."""
     return desk(engine, queue)
 
@@ -104,7 +103,7 @@ async def test_what_makes_no_sense_is_refused_and_writes_nothing(here: Desk) -> 
     assert await here.records.count_by_status() == {}
 
 
-async def test_with_ingest_off_records_have_no_jobs(engine: AsyncEngine, queue: Queue, simulator: Simulator) -> None:
+async def test_with_ingest_off_records_have_no_jobs(engine: Database, queue: Queue, simulator: Simulator) -> None:
     off = desk(engine, queue, ingest=False)
     assert await off.accept(simulator.webhooks.payload(image(simulator, "wamid.1"))) == 1
     assert await off.records.get("wamid.1") is not None
@@ -127,7 +126,7 @@ async def test_of_concurrent_duplicates_one_becomes_a_record_and_a_job(here: Des
 
 
 async def test_concurrent_duplicates_at_two_processes_become_one(
-    engine: AsyncEngine, queue: Queue, simulator: Simulator
+    engine: Database, queue: Queue, simulator: Simulator
 ) -> None:
     body = encode(batch(simulator.webhooks.payload(image(simulator, f"wamid.{number}")) for number in range(50)))
     desks = [desk(engine, queue) for _ in range(4)]  # each gathers for itself, like a process of its own
@@ -190,7 +189,7 @@ async def test_while_the_database_is_locked_nothing_is_written_and_the_next_try_
 
 
 async def test_a_job_that_could_not_be_written_elsewhere_is_found_by_upkeep(
-    engine: AsyncEngine, database_url: str, simulator: Simulator
+    engine: Database, database_url: str, simulator: Simulator
 ) -> None:
     url = f"postgresql://127.0.0.1:{free_port()}/queue"
     async with Queue(url, records_url=database_url) as gone:
@@ -203,7 +202,7 @@ async def test_a_job_that_could_not_be_written_elsewhere_is_found_by_upkeep(
 
 
 async def test_a_queue_elsewhere_gets_the_jobs(
-    engine: AsyncEngine, database_url: str, sqlite_databases: Databases, tmp_path: Path, simulator: Simulator
+    engine: Database, database_url: str, sqlite_databases: Databases, tmp_path: Path, simulator: Simulator
 ) -> None:
     async with Queue(sqlite_databases.new(tmp_path / "queue"), records_url=database_url) as elsewhere:
         here = desk(engine, elsewhere)

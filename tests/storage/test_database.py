@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from storage.database import POOL_SIZE, open_engine, reading, sync_url, writing
+from storage.database import POOL_SIZE, Database, open_engine, reading, sync_url, writing
 from storage.errors import RecordsError, RecordsUnavailable
 from tests.databases import Databases
 from tests.running import free_port, until
@@ -20,16 +19,16 @@ INSERT = text("INSERT INTO workers (executor_id, host, pid, heartbeat) VALUES ('
 COUNT = text("SELECT count(*) FROM workers")
 
 
-async def count(engine: AsyncEngine) -> int:
+async def count(engine: Database) -> int:
     async with reading(engine) as connection:
         return int((await connection.execute(COUNT)).scalar_one())
 
 
-async def insert(engine: AsyncEngine) -> None:
+async def insert(engine: Database) -> None:
     await write(engine, INSERT)
 
 
-async def write(engine: AsyncEngine, *statements: TextClause, failure: Exception | None = None) -> None:
+async def write(engine: Database, *statements: TextClause, failure: Exception | None = None) -> None:
     """Execute statements in one transaction, which fails at its end if it is told to."""
     async with writing(engine) as connection:
         for statement in statements:
@@ -52,7 +51,7 @@ def other_process(sqlite_url: str) -> Iterator[sqlite3.Connection]:
 
 
 @pytest.fixture
-async def impatient(sqlite_url: str) -> AsyncIterator[AsyncEngine]:
+async def impatient(sqlite_url: str) -> AsyncIterator[Database]:
     """An engine that waits but a moment for SQLite's write lock."""
     engine = open_engine(sqlite_url, busy_timeout=0.05)
     yield engine
@@ -72,13 +71,13 @@ def test_blocking_code_gets_its_own_driver(url: str, expected: str) -> None:
     assert sync_url(url) == expected
 
 
-async def test_a_transaction_that_fails_leaves_nothing(engine: AsyncEngine) -> None:
+async def test_a_transaction_that_fails_leaves_nothing(engine: Database) -> None:
     with pytest.raises(KeyError):
         await write(engine, INSERT, failure=KeyError())
     assert await count(engine) == 0
 
 
-async def test_a_transaction_that_is_cancelled_leaves_nothing_and_no_lock(engine: AsyncEngine) -> None:
+async def test_a_transaction_that_is_cancelled_leaves_nothing_and_no_lock(engine: Database) -> None:
     inserted = asyncio.Event()
 
     async def never_ends() -> None:
@@ -96,7 +95,7 @@ async def test_a_transaction_that_is_cancelled_leaves_nothing_and_no_lock(engine
     assert await count(engine) == 1
 
 
-async def test_a_mistake_of_ours_is_no_outage(engine: AsyncEngine) -> None:
+async def test_a_mistake_of_ours_is_no_outage(engine: Database) -> None:
     with pytest.raises(RecordsError) as caught:
         await write(engine, INSERT, INSERT)  # the same primary key
     assert not isinstance(caught.value, RecordsUnavailable)
@@ -114,7 +113,7 @@ async def test_without_a_connection_to_spare_it_gives_up(database_url: str) -> N
 
 
 async def test_a_locked_sqlite_is_unavailable_until_it_is_released(
-    impatient: AsyncEngine, other_process: sqlite3.Connection
+    impatient: Database, other_process: sqlite3.Connection
 ) -> None:
     other_process.execute("BEGIN IMMEDIATE")
     with pytest.raises(RecordsUnavailable):
@@ -135,14 +134,14 @@ async def test_a_writer_waits_for_sqlites_lock(sqlite_url: str, other_process: s
     await engine.dispose()
 
 
-async def test_readers_do_not_wait_for_a_writer(impatient: AsyncEngine, other_process: sqlite3.Connection) -> None:
+async def test_readers_do_not_wait_for_a_writer(impatient: Database, other_process: sqlite3.Connection) -> None:
     other_process.execute("BEGIN IMMEDIATE")
     other_process.execute(INSERT.text)
     assert await count(impatient) == 0
 
 
 async def test_a_writer_holds_sqlites_lock_from_its_beginning(
-    impatient: AsyncEngine, other_process: sqlite3.Connection
+    impatient: Database, other_process: sqlite3.Connection
 ) -> None:
     # A transaction that reads first and asks for the lock later is refused at once if somebody wrote meanwhile.
     async with writing(impatient) as connection:

@@ -5,9 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from storage.database import open_engine
+from storage.database import Database, open_engine
 from storage.errors import RecordsUnavailable
 from storage.liveness import Liveness
 from tests.running import free_port
@@ -32,7 +31,7 @@ def clock() -> Seconds:
 
 
 @pytest.fixture
-def liveness(engine: AsyncEngine, clock: Seconds) -> Liveness:
+def liveness(engine: Database, clock: Seconds) -> Liveness:
     return Liveness(engine, clock=clock)
 
 

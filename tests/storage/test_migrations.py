@@ -10,10 +10,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from storage import migrations
-from storage.database import open_engine, writing
+from storage.database import Database, open_engine, writing
 from storage.migrations import upgrade
 from storage.schema import metadata
 from tests.databases import Databases
@@ -42,13 +41,13 @@ def tables(connection: Connection) -> set[str]:
     return set(inspect(connection).get_table_names())
 
 
-async def migrated(url: str) -> AsyncEngine:
+async def migrated(url: str) -> Database:
     engine = open_engine(url)
     await _run(engine, upgrade)
     return engine
 
 
-async def _run(engine: AsyncEngine, work: Callable[[Connection], None]) -> None:
+async def _run(engine: Database, work: Callable[[Connection], None]) -> None:
     async with writing(engine) as connection:
         await connection.run_sync(work)
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage import rows
-from storage.database import reading, writing
+from storage.database import Database, reading, writing
+from storage.reader import Connections
 from storage.record import Cursor, Status
 from storage.records import Records
 from storage.schema import messages, objects
@@ -42,7 +43,7 @@ QUESTIONS: dict[str, Question] = {
 
 
 @pytest.fixture
-async def records(engine: AsyncEngine) -> Records:
+async def records(engine: Database) -> Records:
     """Records in many rows, nearly all of them completed."""
     records = Records(engine, clock=Clock())
     await records.add([message(f"m{number:05}", workspace_id=f"w{number % 4}") for number in range(ROWS)])
@@ -60,17 +61,35 @@ async def records(engine: AsyncEngine) -> Records:
     return records
 
 
+class Noting:
+    """Connections that note what they are asked."""
+
+    def __init__(self, connections: Connections, statements: list[tuple[str, Any]]) -> None:
+        self._connections = connections
+        self._statements = statements
+
+    async def fetch(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+        self._statements.append((sql, tuple(parameters) if isinstance(parameters, list) else parameters))
+        return await self._connections.fetch(sql, parameters)
+
+    async def aclose(self) -> None:
+        await self._connections.aclose()
+
+
 @contextmanager
-def asked(engine: AsyncEngine) -> Iterator[list[tuple[str, Any]]]:
+def asked(engine: Database) -> Iterator[list[tuple[str, Any]]]:
     """Collect the statements that are sent meanwhile."""
     statements: list[tuple[str, Any]] = []
 
     def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
         statements.append((statement, parameters))
 
+    reader = engine._reader
+    connections, reader._connections = reader._connections, Noting(reader._connections, statements)
     event.listen(engine.sync_engine, "before_cursor_execute", note)
     yield statements
     event.remove(engine.sync_engine, "before_cursor_execute", note)
+    reader._connections = connections
 
 
 async def explain(connection: AsyncConnection, statement: str, parameters: Any) -> list[str]:
@@ -83,7 +102,7 @@ def scans(step: str) -> bool:
     return "Seq Scan" in step or (step.startswith("SCAN") and "USING INDEX" not in step)
 
 
-async def plans(engine: AsyncEngine, question: Awaitable[object]) -> list[list[str]]:
+async def plans(engine: Database, question: Awaitable[object]) -> list[list[str]]:
     """Ask, and return how the database found each answer."""
     with asked(engine) as statements:
         await question
@@ -92,14 +111,14 @@ async def plans(engine: AsyncEngine, question: Awaitable[object]) -> list[list[s
         return [await explain(connection, *each) for each in explained]
 
 
-async def test_no_question_reads_a_whole_table(engine: AsyncEngine, records: Records) -> None:
+async def test_no_question_reads_a_whole_table(engine: Database, records: Records) -> None:
     for name, question in QUESTIONS.items():
         found = await plans(engine, question(records))
         assert found, name
         assert [step for plan in found for step in plan if scans(step)] == [], name
 
 
-async def test_pages_are_read_in_the_order_of_an_index(engine: AsyncEngine, records: Records) -> None:
+async def test_pages_are_read_in_the_order_of_an_index(engine: Database, records: Records) -> None:
     for name in filter(lambda name: "page" in name, QUESTIONS):
         (plan,) = await plans(engine, QUESTIONS[name](records))
         assert any("_page" in step for step in plan), name

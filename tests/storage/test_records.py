@@ -7,9 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from storage.database import open_engine
+from storage.database import Database, open_engine
 from storage.errors import RecordConflict, RecordsError, RecordsUnavailable
 from storage.record import Cursor, MediaRecord, Status
 from storage.records import MAX_PAGE, Records
@@ -23,7 +22,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def records(engine: AsyncEngine, clock: Clock) -> Records:
+def records(engine: Database, clock: Clock) -> Records:
     return Records(engine, clock=clock)
 
 

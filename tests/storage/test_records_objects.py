@@ -8,10 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, text, update
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from storage import rows
-from storage.database import reading, writing
+from storage.database import Database, reading, writing
 from storage.errors import RecordsError, RecordsUnavailable
 from storage.record import Status, StoredObject
 from storage.records import Records
@@ -21,7 +20,7 @@ from tests.running import eventually
 
 
 @pytest.fixture
-def records(engine: AsyncEngine) -> Records:
+def records(engine: Database) -> Records:
     return Records(engine, clock=Clock())
 
 
@@ -175,9 +174,7 @@ async def test_only_what_is_doomed_is_buried(records: Records) -> None:
     assert await records.find_object("w1", known.sha256) == known
 
 
-async def test_an_object_that_a_message_is_just_being_given_is_not_doomed(
-    engine: AsyncEngine, records: Records
-) -> None:
+async def test_an_object_that_a_message_is_just_being_given_is_not_doomed(engine: Database, records: Records) -> None:
     # PostgreSQL checked for references as of before it had waited for the adoption, and the bytes were deleted.
     await records.add([message("m1"), message("m2")])
     known = await adopt(records, "m1", stored())
@@ -190,7 +187,7 @@ async def test_an_object_that_a_message_is_just_being_given_is_not_doomed(
     assert await records.doomed(known.id) is None
 
 
-async def somebody_waits(engine: AsyncEngine) -> bool:
+async def somebody_waits(engine: Database) -> bool:
     """Whether a transaction waits for a lock; on SQLite there is one lock, and every other writer waits for it."""
     if engine.dialect.name == "sqlite":
         return True
@@ -233,13 +230,13 @@ async def _take(records: Records, workspace: str, message_id: str, action: str, 
             await records.bury(known.id)
 
 
-async def test_an_object_that_is_referred_to_cannot_be_forgotten(engine: AsyncEngine, records: Records) -> None:
+async def test_an_object_that_is_referred_to_cannot_be_forgotten(engine: Database, records: Records) -> None:
     await records.add([message()])
     await adopt(records, "m1", stored())
     with pytest.raises(RecordsError):
         await _execute(engine, "DELETE FROM objects")
 
 
-async def _execute(engine: AsyncEngine, statement: str) -> None:
+async def _execute(engine: Database, statement: str) -> None:
     async with writing(engine) as connection:
         await connection.execute(text(statement))

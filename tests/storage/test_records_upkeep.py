@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from storage.database import Database
 from storage.record import Status
 from storage.records import FINAL, Records
 from tests.messages import NOON, Clock, message, stored
@@ -20,7 +20,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def records(engine: AsyncEngine, clock: Clock) -> Records:
+def records(engine: Database, clock: Clock) -> Records:
     return Records(engine, clock=clock)
 
 

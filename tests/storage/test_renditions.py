@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from storage.database import Database
 from storage.record import Processing, Status, StoredObject, Variant
 from storage.records import Records
 from storage.renditions import Renditions
@@ -16,12 +16,12 @@ MOMENT = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def records(engine: AsyncEngine) -> Records:
+def records(engine: Database) -> Records:
     return Records(engine)
 
 
 @pytest.fixture
-def renditions(engine: AsyncEngine) -> Renditions:
+def renditions(engine: Database) -> Renditions:
     return Renditions(engine)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingest.cdn.cloudfront import CloudFrontInvalidation
 from ingest.cdn.purge import PurgeFailed, Purger, PurgeRefused, PurgeThrottled
@@ -24,6 +23,7 @@ from ingest.tasks import Failure, next_delay
 from ingest.worker import Upkeep, Worker
 from ingest.workflows import PURGE_DELAYS, Workflows
 from storage.cache import RecordCache
+from storage.database import Database
 from storage.flights import Flights
 from storage.liveness import Liveness
 from storage.memory import MemoryStore
@@ -72,7 +72,7 @@ class Installation:
     """A host's registry, and a worker that runs in this process."""
 
     url: str
-    engine: AsyncEngine
+    engine: Database
     queue: Queue
     node: Node
     flights: Flights
@@ -151,7 +151,7 @@ class Installation:
 
 
 @pytest.fixture
-async def here(engine: AsyncEngine, database_url: str, tmp_path: Path) -> AsyncIterator[Installation]:
+async def here(engine: Database, database_url: str, tmp_path: Path) -> AsyncIterator[Installation]:
     spools = Spools(tmp_path / "registry")
     flights = Flights(spools, ScriptedOrigin())
     async with (
