@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gateway import logs
-from tests.bench import crowd, processing, reads, ready, sizes, slow, viewers, webhooks
+from tests.bench import crowd, ingest, memory, processing, reads, ready, sizes, slow, viewers, webhooks
 from tests.bench.speed import measurement as speed
 
 PARTS = {
@@ -15,6 +15,8 @@ PARTS = {
     "slow": slow.measure,
     "speed": speed.measure,
     "viewers": viewers.measure,
+    "photographs": ingest.measure,
+    "memory": memory.measure,
     "webhooks": webhooks.measure,
     "processing": processing.measure,
     "sizes": sizes.measure,

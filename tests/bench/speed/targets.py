@@ -59,7 +59,7 @@ def gateway(**variables: str) -> Opener:
     @asynccontextmanager
     async def start(name: str, site: Site) -> AsyncIterator[Server]:
         port = free_port()
-        env = environment(site.folder, **_production(site.origin), **variables)
+        env = environment(site.folder, **production(site.origin), **variables)
         with (
             (site.folder / f"{name}.log").open("wb") as log,
             process("serve", "--no-worker", "--port", str(port), env=env, stdout=log, stderr=log) as child,
@@ -70,7 +70,8 @@ def gateway(**variables: str) -> Opener:
     return start
 
 
-def _production(origin: Server) -> dict[str, str]:
+def production(origin: Server) -> dict[str, str]:
+    """Return the variables of a gateway whose bucket is that origin, as in production."""
     return {
         "MEDIA_STORAGE_BACKEND": "s3",
         "AWS_S3_BUCKET": BUCKET,
