@@ -30,6 +30,13 @@ class Admission:
         self._trusted = trusted or Networks()
         self._certificates = certificates
 
+    @property
+    def certificate_fields(self) -> frozenset[bytes]:
+        """The fields by which a request may be let in for its certificate."""
+        if self._certificates is None:
+            return frozenset()
+        return frozenset({self._certificates.subject, self._certificates.verified or self._certificates.subject})
+
     async def reader(
         self,
         scope: Scope,
@@ -71,6 +78,13 @@ class Admission:
         if not grant.opens(record):
             self.done(Action.REFUSED, scope, grant, record, variant=variant, status=404)
             raise NotFound
+
+    def may_repeat(self, grant: Grant, record: MediaRecord) -> bool:
+        """Whether the same request may be let in again without being looked at, for as long as the grant lasts.
+
+        Not a token, which may be withdrawn with its key, nor what the audit wants to be told of.
+        """
+        return grant.kind in {"signed-url", "cdn"} and not self._audit.wants(record.workspace_id)
 
     def done(
         self,

@@ -1,8 +1,8 @@
 """Builds the ASGI application: routes, middleware, errors and lifespan."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -15,17 +15,19 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import logs
+from gateway.accesslog import AccessLog
 from gateway.backstage import backstage
 from gateway.errors import TABLE, MethodNotAllowed, NotFound, Row, problem, problem_response, row_of
-from gateway.forwarded import Networks
-from gateway.limits import Limits, Rate, RateExceeded
+from gateway.express import Express
+from gateway.limits import RateExceeded
 from gateway.metrics import Metrics
 from gateway.middleware import CrossOrigin, Observed
 from gateway.openapi import openapi
+from gateway.protocol import EXPRESS
 from gateway.routing import Resource
 from gateway.services import Services, open_services
-from gateway.settings import GatewaySettings, Settings
-from gateway.throttle import Throttle, too_many_requests
+from gateway.settings import Settings
+from gateway.throttle import Throttle, Tolls, too_many_requests
 from storage.errors import MediaError
 
 EXPOSED = (
@@ -47,15 +49,19 @@ def create_app(settings: Settings | None = None, *, extra: Extra | None = None) 
     settings = settings or Settings.load()
     logs.configure(settings.gateway.log_level)
     registry = CollectorRegistry()
-    metrics = Metrics(registry)
+    metrics, tolls = Metrics(registry), Tolls.of(settings.gateway)
+    access_log = AccessLog(
+        enabled=settings.gateway.log_level in {"debug", "info"}, every=settings.gateway.access_log_every
+    )
 
     handlers = {**dict.fromkeys(TABLE, _failed), HTTPException: _refused, RateExceeded: _throttled}
-    around = [Middleware(Observed, metrics=metrics), *_cors(settings), _throttle(settings.gateway, metrics)]
+    around = [Middleware(Observed, metrics=metrics, access_log=access_log), *_cors(settings), _throttle(tolls, metrics)]
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            services = await stack.enter_async_context(open_services(settings, metrics, registry))
+    async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Express]]:
+        async with aclosing(access_log), AsyncExitStack() as stack:
+            opening = open_services(settings, metrics, registry, tolls=tolls, access_log=access_log)
+            services = await stack.enter_async_context(opening)
             app.router.routes[:] = routes(services)
             if settings.gateway.operations_port is not None:
                 app.router.routes[:] = public_routes(services)
@@ -64,7 +70,7 @@ def create_app(settings: Settings | None = None, *, extra: Extra | None = None) 
                 await stack.enter_async_context(backstage(inside, host=host, port=port))
             if extra is not None:
                 app.router.routes.extend(await stack.enter_async_context(extra(services)))
-            yield
+            yield {EXPRESS: services.express}  # where the server's protocol looks for it
 
     app = Starlette(lifespan=lifespan, middleware=around, exception_handlers=handlers)
     app.router.redirect_slashes = False  # every resource has one URL
@@ -136,13 +142,12 @@ def _cors(settings: Settings) -> list[Middleware]:
     ]
 
 
-def _throttle(settings: GatewaySettings, metrics: Metrics) -> Middleware:
-    requests, traffic = Rate.parse(settings.limit_requests), Rate.parse(settings.limit_bytes)
+def _throttle(tolls: Tolls, metrics: Metrics) -> Middleware:
     return Middleware(
         Throttle,
-        addresses=Limits(requests, traffic),
-        credentials=Limits(requests, traffic),
-        trusted=Networks.parse(settings.trusted_proxies),
+        addresses=tolls.addresses,
+        credentials=tolls.credentials,
+        trusted=tolls.trusted,
         observer=metrics,
     )
 

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 from gateway.claims import Principal, TokenRefused
@@ -27,6 +28,8 @@ class Grant:
     """What tells it from all others of its kind."""
     principal: Principal | None = None
     """Of a token."""
+    until: float = inf
+    """Unix seconds, of a signed URL."""
 
     def opens(self, record: MediaRecord) -> bool:
         """Whether the message is one that its holder may see."""
@@ -124,7 +127,7 @@ class Gatekeeper:
         signed = any(name in query for name in CREDENTIAL)
         grant = self._by_key(presented) or self._by_origin(presented)
         if grant is None and signed and self._signer.check(message_id, variant, download=download, query=query):
-            grant = Grant("signed-url", f"{query['kid']}:{query['sig']}")
+            grant = Grant("signed-url", f"{query['kid']}:{query['sig']}", until=int(query["exp"]))
         if grant is None and not signed and presented == Presented():
             raise Unauthorized
         return grant or await self._by_token(presented) or _refuse()

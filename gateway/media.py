@@ -14,6 +14,7 @@ from gateway.audit import Action
 from gateway.delivery import Delivery
 from gateway.disposition import variant_filename
 from gateway.errors import BadRequest, Deleted, NotFound, Quarantined
+from gateway.express import DecidedFrom, Express
 from gateway.metrics import Metrics
 from gateway.playlists import credential_of, readdressed
 from gateway.responses import Asked, Decision, decide, send_body, send_bodyless
@@ -46,6 +47,7 @@ class MediaReader:
         showing: Showing,
         delivery: Delivery,
         metrics: Metrics,
+        express: Express,
     ) -> None:
         self._admission = admission
         self._records = records
@@ -53,6 +55,7 @@ class MediaReader:
         self._showing = showing
         self._delivery = delivery
         self._metrics = metrics
+        self._express = express
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -83,6 +86,8 @@ class MediaReader:
         peer = scope["client"][0] if scope.get("client") else ""
         answer = _Answer(asked, shown.record, credential_of(query), folder, began, peer)
         self._admission.done(Action.READ, scope, grant, record, variant=shown.name)
+        if shown.final and self._admission.may_repeat(grant, record):
+            answer.decided_from = DecidedFrom(scope, record, shown.variants, grant)
         try:
             await self._serve(answer, receive, send)
         except MediaError as error:
@@ -94,7 +99,7 @@ class MediaReader:
             if file is not None:
                 raise
             asked = replace(asked, shown=ORIGINAL, final=False, filename=record.filename)
-            await self._serve(replace(answer, asked=asked, record=record), receive, send)
+            await self._serve(_Answer(asked, record, answer.credential, folder, began, peer), receive, send)
 
     async def _record(self, message_id: str, check: Callable[[MediaRecord], None]) -> MediaRecord:
         record = await self._records.get(message_id)
@@ -124,10 +129,11 @@ class MediaReader:
             known = await self._retrieval.describe(record)
             if not known.verified and record.status is Status.FAILED and record.error == EXPIRED:
                 raise OriginGone
-            decision = decide(asked, known)
+            decision = answer.decide(known)
             if asked.method == "HEAD" or decision.status == 304:  # noqa: PLR2004 Not Modified
                 await send_bodyless(_timed(decision, known, answer.began), send)
                 self._metrics.served(known.source, decision.status, perf_counter() - answer.began, 0)
+                self._remember(answer, decision, known)
                 return
             if await self._handed_over(answer, _timed(decision, known, answer.began), send):
                 return
@@ -149,31 +155,39 @@ class MediaReader:
         )
         if handed_over is None:
             return False
-        await send_bodyless(Decision(handed_over.status, handed_over.headers, ()), send)
+        sent = Decision(handed_over.status, handed_over.headers, ())
+        await send_bodyless(sent, send)
         self._metrics.served(Source.STORAGE, handed_over.status, perf_counter() - answer.began, 0)
+        if answer.decided_from is not None:
+            self._express.remember_hand_over(answer.decided_from, sent, record)
         return True
 
-    async def _stream(self, answer: "_Answer", receive: Receive, send: Send) -> None:
-        asked = answer.asked
+    def _remember(self, answer: "_Answer", decision: Decision, representation: Representation) -> None:
+        """Let the next such request be answered at once; not what is on its way, nor what has to be read."""
+        if answer.decided_from is not None and representation.verified and not answer.is_playlist:
+            self._express.remember(answer.decided_from, decision, answer.record, representation)
 
+    async def _stream(self, answer: "_Answer", receive: Receive, send: Send) -> None:
         def want(representation: Representation) -> tuple[ByteRange, ...] | None:
-            return None if answer.is_playlist else decide(asked, representation).ranges
+            return None if answer.is_playlist else answer.decide(representation).ranges
 
         async with self._retrieval.open(answer.record, want) as opened:
             if answer.is_playlist:
                 opened = await readdressed(opened, folder=answer.folder, credential=answer.credential)  # noqa: PLW2901 the same, as served
             representation = opened.representation
-            decision = decide(asked, representation)
+            decision = answer.decide(representation)
             first_byte = perf_counter() - answer.began
             timed = _timed(decision, representation, answer.began)
-            bodyless = decision.status == 304 or asked.method == "HEAD"  # noqa: PLR2004 Not Modified
+            bodyless = decision.status == 304 or answer.asked.method == "HEAD"  # noqa: PLR2004 Not Modified
             sent = 0 if bodyless else await send_body(timed, opened, receive, send)
             if bodyless:
                 await send_bodyless(timed, send)
         self._metrics.served(representation.source, decision.status, first_byte, sent)
+        if representation.source is Source.CACHE and decision.parts is None:
+            self._remember(answer, decision, representation)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Answer:
     """One request on its way to its answer."""
 
@@ -186,16 +200,25 @@ class _Answer:
     began: float
     peer: str
     """The address at the other end of the connection."""
+    decided_from: DecidedFrom | None = None
+    """Where the same request gets the same again until one of these changes."""
+    _decided: tuple[Representation, Decision] | None = None
 
     @property
     def is_playlist(self) -> bool:
         return self.asked.shown.startswith(HLS) and self.record.content_type == PLAYLIST_TYPE
 
+    def decide(self, representation: Representation) -> Decision:
+        """Decide, once for each representation; raises as `gateway.responses.decide`."""
+        if self._decided is None or self._decided[0] != representation:
+            self._decided = representation, decide(self.asked, representation)
+        return self._decided[1]
+
 
 def _timed(decision: Decision, representation: Representation, began: float) -> Decision:
     """Add how long the layer took to be ready, as ``Server-Timing``."""
     timing = f"{representation.source};dur={(perf_counter() - began) * 1000:.1f}".encode()
-    return Decision(decision.status, [*decision.headers, (b"server-timing", timing)], decision.ranges, decision.parts)
+    return replace(decision, headers=[*decision.headers, (b"server-timing", timing)])
 
 
 def joined_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

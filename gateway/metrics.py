@@ -1,6 +1,7 @@
 """All metrics of the gateway and its worker; labels are bounded, units are base units."""
 
 from collections.abc import Mapping
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -103,21 +104,28 @@ class Metrics:
             multiprocess_mode="livemax",
         )
 
+        # Looking a child up by its labels costs more than counting; the labels are bounded, and so are these.
+        self._requests = cache(self.requests.labels)
+        self._latency = cache(self.latency.labels)
+        self._first_byte = cache(self.first_byte.labels)
+        self._sent = cache(self.sent.labels)
+        self._storage = cache(self.storage.labels)
+
     def served(self, source: str, status: int, first_byte: float, sent: int) -> None:
         """Count a medium that was served; ``first_byte`` in seconds, ``sent`` in bytes."""
-        self.first_byte.labels(source).observe(first_byte)
-        self.sent.labels(source).inc(sent)
+        self._first_byte(source).observe(first_byte)
+        self._sent(source).inc(sent)
         if status == 206:  # noqa: PLR2004 Partial Content
             self.ranges.inc()
 
     def answered(self, route: str, method: str, status: int, source: str, seconds: float) -> None:
         """Count a request."""
-        self.requests.labels(route, method, str(status), source).inc()
-        self.latency.labels(source).observe(seconds)
+        self._requests(route, method, str(status), source).inc()
+        self._latency(source).observe(seconds)
 
     def storage_operation(self, backend: str, operation: str, outcome: str, seconds: float) -> None:
         """Count an operation on a store."""
-        self.storage.labels(backend, operation, outcome).observe(seconds)
+        self._storage(backend, operation, outcome).observe(seconds)
 
     def provider_call(self, operation: str, outcome: str, seconds: float) -> None:
         """Count a call to the provider."""

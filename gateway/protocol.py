@@ -4,13 +4,27 @@ import asyncio
 import json
 import socket
 import struct
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import ClassVar, cast
+from typing import ClassVar, Protocol, cast
 from uuid import uuid4
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+Fields = Sequence[tuple[bytes, bytes]]
+EXPRESS = "express"
+"""The name in the lifespan's state of what answers requests at once."""
+
 _NO_LINGER = struct.pack("ii", 1, 0)  # see socket(7): a close sends a reset
+
+
+class Express(Protocol):
+    """Knows the answers to some requests without asking the application."""
+
+    def answer(
+        self, method: bytes, target: bytes, fields: Fields, peer: str, server_fields: Fields
+    ) -> Sequence[bytes] | None:
+        """Return what to write for a request without a body, or None: it is for the application."""
 
 
 class LeanProtocol(HttpToolsProtocol):
@@ -30,6 +44,7 @@ class LeanProtocol(HttpToolsProtocol):
 
     _transport: asyncio.Transport
     _in_head = False
+    _is_answered = False
     _head_size = 0
     _head_due: asyncio.TimerHandle | None = None
     _write_due: asyncio.TimerHandle | None = None
@@ -49,9 +64,9 @@ class LeanProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and refuse a header that does not end."""
-        if self._head_due is None and getattr(self.cycle, "response_complete", True):
-            self._await_head()
         super().data_received(data)
+        if self._head_due is None and self._is_idle():
+            self._await_head()
         if self._in_head:
             self._head_size += len(data)
             if self._head_size > self.max_head and not self._transport.is_closing():
@@ -71,9 +86,51 @@ class LeanProtocol(HttpToolsProtocol):
         self._in_head, self._head_size = True, 0
 
     def on_headers_complete(self) -> None:
-        """Begin the request."""
+        """Answer the request at once, or begin it."""
         self._end_head()
-        super().on_headers_complete()
+        self._is_answered = self._answer_at_once()
+        if not self._is_answered:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body, if somebody waits for it."""
+        if not self._is_answered:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request, if it is not answered yet."""
+        if not self._is_answered:
+            super().on_message_complete()
+
+    def _answer_at_once(self) -> bool:
+        """Answer what is known without a task; not while answers before it are still on their way."""
+        express: Express | None = self.app_state.get(EXPRESS)
+        busy = self.flow.write_paused or (self.cycle is not None and not self.cycle.response_complete)
+        if express is None or busy or not self._is_plain():
+            return False
+        peer = self.client[0] if self.client else ""
+        pieces = express.answer(
+            self.parser.get_method(), self.url, self.headers, peer, self.server_state.default_headers
+        )
+        if pieces is None:
+            return False
+        for piece in pieces:
+            self._transport.write(piece)
+        self.server_state.total_requests += 1
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        return True
+
+    def _is_plain(self) -> bool:
+        """Whether the connection stays what it is behind the request."""
+        parser = self.parser
+        return parser.get_http_version() == "1.1" and parser.should_keep_alive() and not parser.should_upgrade()
+
+    def _is_idle(self) -> bool:
+        """Whether nothing else watches over the connection: no request runs, and none has just been answered."""
+        return not self._is_running() and self.timeout_keep_alive_task is None
+
+    def _is_running(self) -> bool:
+        return not getattr(self.cycle, "response_complete", True)
 
     def pause_writing(self) -> None:
         """Begin to watch the client: it has to take something in time."""

@@ -3,8 +3,8 @@
 import asyncio
 import secrets
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -15,7 +15,7 @@ from gateway.disposition import content_disposition
 from gateway.errors import PreconditionFailed, RangeNotSatisfiable
 from gateway.ranges import Multipart, NoParts, content_range, multipart, parse_range, unsatisfied_range
 from gateway.variants import AUTO, ORIGINAL
-from storage.errors import MediaError
+from storage.errors import MediaError, StoreUnavailable
 from storage.representation import Opened, Representation
 from storage.store import ByteRange
 
@@ -62,6 +62,8 @@ class Decision:
     ranges: tuple[ByteRange, ...] | None
     """What to send: None is the whole, an empty tuple nothing."""
     parts: Multipart | None = None
+    length: int | None = None
+    """Of the body that is sent to ``GET``, in bytes; None: nobody knows."""
 
 
 def decide(asked: Asked, representation: Representation) -> Decision:
@@ -77,7 +79,9 @@ def decide(asked: Asked, representation: Representation) -> Decision:
     if outcome is Outcome.PRECONDITION_FAILED:
         raise PreconditionFailed
     if outcome is Outcome.NOT_MODIFIED:
-        return Decision(304, _encoded(_caching(asked, representation, etag) | _source(asked, representation)), ())
+        return Decision(
+            304, _encoded(_caching(asked, representation, etag) | _source(asked, representation)), (), length=0
+        )
     headers = _describing(asked, representation, etag)
     size = representation.size
     if size is None:  # the provider has not said how much is coming: neither a length nor ranges
@@ -88,7 +92,7 @@ def decide(asked: Asked, representation: Representation) -> Decision:
     if selection is NoParts.UNSATISFIABLE:
         raise RangeNotSatisfiable(headers={"Content-Range": unsatisfied_range(size)})
     if isinstance(selection, NoParts):
-        return Decision(200, _encoded(headers | {"content-length": str(size)}), None)
+        return Decision(200, _encoded(headers | {"content-length": str(size)}), None, length=size)
     return _partial(headers, selection, size, verified=representation.verified)
 
 
@@ -100,10 +104,10 @@ def _partial(headers: dict[str, str], ranges: tuple[ByteRange, ...], size: int, 
     if len(ranges) == 1:
         headers["content-range"] = content_range(ranges[0], size)
         headers["content-length"] = str(ranges[0].length)
-        return Decision(206, _encoded(headers), ranges)
+        return Decision(206, _encoded(headers), ranges, length=ranges[0].length)
     parts = multipart(ranges, size, content_type=headers["content-type"], boundary=secrets.token_hex(16))
     headers |= {"content-type": parts.content_type, "content-length": str(parts.content_length)}
-    return Decision(206, _encoded(headers), ranges, parts)
+    return Decision(206, _encoded(headers), ranges, parts, parts.content_length)
 
 
 def _caching(asked: Asked, representation: Representation, etag: str | None) -> dict[str, str]:
@@ -165,25 +169,42 @@ async def send_body(decision: Decision, opened: Opened, receive: Receive, send: 
     ended the body, and no client takes the rest for the whole. A client that leaves ends the reading.
     """
     await send({"type": "http.response.start", "status": decision.status, "headers": decision.headers})
-    gone = asyncio.create_task(_disconnected(receive))
     sent = 0
+    gone: asyncio.Task[None] | None = None
     try:
-        async for chunk in _body(decision, opened):
-            if gone.done():
-                return sent
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            sent += len(chunk)
-        await send({"type": "http.response.body", "body": b""})
+        async with aclosing(_body(decision, opened)) as chunks:
+            async for chunk in chunks:
+                if gone is not None and gone.done():
+                    return sent
+                if sent + len(chunk) == decision.length:
+                    await _end(chunks)
+                    break
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                sent += len(chunk)
+                chunk = b""  # noqa: PLW2901 or it would be kept until the next one is there
+                if gone is None:
+                    gone = asyncio.create_task(_disconnected(receive))
+            else:
+                chunk = b""
+        await send({"type": "http.response.body", "body": chunk})
+        sent += len(chunk)
     except MediaError as error:
         log.warning("body broke off", error=type(error).__name__, detail=str(error), sent=sent)
     finally:
-        gone.cancel()
-        with suppress(asyncio.CancelledError):
-            await gone
+        if gone is not None:
+            gone.cancel()
+            with suppress(asyncio.CancelledError):
+                await gone
     return sent
 
 
-async def _body(decision: Decision, opened: Opened) -> AsyncIterator[bytes]:
+async def _end(chunks: AsyncIterator[bytes]) -> None:
+    """Read on behind the last byte: what is verified there fails before the answer is complete."""
+    if await anext(chunks, None) is not None:
+        raise StoreUnavailable("There are more bytes than there should be.")
+
+
+async def _body(decision: Decision, opened: Opened) -> AsyncGenerator[bytes, None]:
     if decision.parts is None:
         for byte_range in decision.ranges if decision.ranges is not None else (None,):
             async for chunk in opened.read(byte_range):

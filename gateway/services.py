@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 
 from gateway.acceleration import Acceleration
+from gateway.accesslog import AccessLog
 from gateway.admission import Admission
 from gateway.audit import Audit
 from gateway.auth import Gatekeeper
 from gateway.delivery import Delivery, Redirection
+from gateway.express import Express
 from gateway.forwarded import ALB, NGINX, Networks
 from gateway.foundation import Foundation, open_foundation
 from gateway.info import Infos
@@ -24,6 +26,7 @@ from gateway.operations import Operations
 from gateway.settings import ConfigurationError, GatewaySettings, Settings
 from gateway.showing import Showing
 from gateway.signing import Signer
+from gateway.throttle import Tolls
 from gateway.tokens import Keys, SharedSecret, Verifier
 from gateway.urls import Urls
 from gateway.webhooks import Webhooks
@@ -50,6 +53,7 @@ class Services:
     webhooks: Webhooks
     operations: Operations
     signer: Signer
+    express: Express
 
 
 async def check(settings: Settings) -> None:
@@ -60,20 +64,37 @@ async def check(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, metrics: Metrics, registry: CollectorRegistry) -> AsyncIterator[Services]:
-    """Open the foundation and build the endpoints over it."""
+async def open_services(
+    settings: Settings,
+    metrics: Metrics,
+    registry: CollectorRegistry,
+    *,
+    tolls: Tolls | None = None,
+    access_log: AccessLog | None = None,
+) -> AsyncIterator[Services]:
+    """Open the foundation and build the endpoints over it; ``tolls`` and ``access_log`` are those of the middleware."""
+    tolls, access_log = tolls or Tolls.of(settings.gateway), access_log or AccessLog(enabled=False)
     async with open_verifier(settings.gateway) as verifier, open_foundation(settings, metrics, registry) as foundation:
-        yield _services(foundation, verifier)
+        yield _services(foundation, verifier, tolls, access_log)
 
 
-def _services(foundation: Foundation, verifier: Verifier | None) -> Services:
+def _services(foundation: Foundation, verifier: Verifier | None, tolls: Tolls, access_log: AccessLog) -> Services:
     """Build the endpoints."""
     settings, records, queue = foundation.settings, foundation.records, foundation.queue
     signer = Signer(settings.gateway.keys(), public_url=settings.gateway.public_url)
     minter = Minter(signer, settings.cdn.edge())
     admission = _admission(foundation, signer, verifier)
-    cached_records = RecordCache(records.get)
+    cached_records, cached_variants = RecordCache(records.get), VariantCache(foundation.renditions.of)
     bodies = BodyCache(settings.storage.cache_bytes, max_item=settings.storage.cache_item_bytes)
+    express = Express(
+        records=cached_records,
+        variants=cached_variants,
+        bodies=bodies,
+        tolls=tolls,
+        barred=admission.certificate_fields,
+        metrics=foundation.metrics,
+        access_log=access_log,
+    )
     wants_ingest = settings.ingest.ingest != "off"
     registry = Registry(
         records=records,
@@ -91,9 +112,10 @@ def _services(foundation: Foundation, verifier: Verifier | None) -> Services:
             admission=admission,
             records=cached_records,
             retrieval=_retrieval(foundation, bodies),
-            showing=Showing(variants=VariantCache(foundation.renditions.of), rendering=foundation.rendering),
+            showing=Showing(variants=cached_variants, rendering=foundation.rendering),
             delivery=_delivery(foundation, minter),
             metrics=foundation.metrics,
+            express=express,
         ),
         messages=Messages(admission=admission, registry=registry, infos=Infos(foundation.renditions, minter)),
         urls=Urls(admission=admission, minter=minter, registry=registry),
@@ -104,6 +126,7 @@ def _services(foundation: Foundation, verifier: Verifier | None) -> Services:
         ),
         operations=_operations(foundation, bodies),
         signer=signer,
+        express=express,
     )
 
 

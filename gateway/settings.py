@@ -104,6 +104,8 @@ class GatewaySettings(BaseSettings):
     graceful_timeout: int = Field(30, alias="MEDIA_GRACEFUL_TIMEOUT", ge=0, le=3600)
     """Seconds that running responses and jobs have to end after the signal to stop."""
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", alias="MEDIA_LOG_LEVEL")
+    access_log_every: int = Field(1, alias="MEDIA_ACCESS_LOG_EVERY", ge=1)
+    """Of so many requests without an error one is logged."""
     listen_host: str = Field("127.0.0.1", alias="MEDIA_LISTEN_HOST")
 
     def keys(self) -> dict[str, bytes]:

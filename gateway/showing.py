@@ -34,6 +34,8 @@ class Shown:
     """With the variant in place of the original."""
     final: bool
     """Whether it will still be what such a request gets when everything is ready."""
+    variants: Mapping[str, Variant] | None = None
+    """What it was chosen from, as the cache has it; None: there was no choice."""
 
 
 class Showing:
@@ -72,6 +74,8 @@ class Showing:
 
     async def _ready(self, stored: StoredObject) -> Mapping[str, Variant]:
         known = await self._variants.get(stored.id) or {}
+        if all(variant.backend == stored.backend for variant in known.values()):
+            return known
         return {name: variant for name, variant in known.items() if variant.backend == stored.backend}
 
     async def _made(self, stored: StoredObject, variant: str) -> bool:
@@ -103,8 +107,8 @@ class Showing:
 
 def _shown(name: str, record: MediaRecord, ready: Mapping[str, Variant], *, final: bool) -> Shown:
     if name == ORIGINAL:
-        return Shown(ORIGINAL, record, final=final)
-    return Shown(name, record.showing(ready[name]), final=final)
+        return Shown(ORIGINAL, record, final=final, variants=ready)
+    return Shown(name, record.showing(ready[name]), final=final, variants=ready)
 
 
 def _is_settled(stored: StoredObject) -> bool:

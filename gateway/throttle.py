@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Collection
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self
 
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -10,7 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import Row, problem_response
 from gateway.forwarded import Networks, client_address, subscriber
-from gateway.limits import Limits, RateExceeded
+from gateway.limits import Limits, Rate, RateExceeded
+from gateway.settings import GatewaySettings
 
 EXEMPT = frozenset({"/healthz", "/readyz", "/metrics"})
 MAX_FIELDS = 100
@@ -18,6 +20,25 @@ MAX_FIELDS_SIZE = 32 * 1024  # bytes of all names and values; a JWT takes up to 
 BODY_PATIENCE = 20.0  # seconds without a byte of a body that was announced
 
 Cause = Literal["address", "credential", "fields", "body"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolls:
+    """What everybody may have, and by whose word clients are told apart."""
+
+    addresses: Limits
+    credentials: Limits
+    trusted: Networks
+
+    @classmethod
+    def of(cls, settings: GatewaySettings) -> Self:
+        """Read the settings."""
+        requests, traffic = Rate.parse(settings.limit_requests), Rate.parse(settings.limit_bytes)
+        return cls(
+            addresses=Limits(requests, traffic),
+            credentials=Limits(requests, traffic),
+            trusted=Networks.parse(settings.trusted_proxies),
+        )
 
 
 class ThrottleObserver(Protocol):

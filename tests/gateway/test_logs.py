@@ -94,7 +94,7 @@ async def test_every_request_has_a_line_with_its_id(open_scene: OpenScene, capsy
     async with open_scene(MEDIA_LOG_LEVEL="info") as scene:
         message = await scene.message()
         await scene.nobody.get(scene.gateway.signer.mint(message.id).url, headers={"X-Request-ID": "mine-1"})
-        line = next(line for line in written(capsys) if line.get("request_id") == "mine-1")
+    line = next(line for line in written(capsys) if line.get("request_id") == "mine-1")
     expected = {
         "event": "request",
         "level": "info",

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway import logs
+from gateway.accesslog import AccessLog
 from gateway.errors import Unauthorized, problem
 from gateway.forwarded import Networks
 from gateway.limits import Limits, Rate, RateExceeded
@@ -111,7 +112,7 @@ def application(scene: Scene, options: dict[str, Any]) -> Starlette:
             Route("/ours", ours),
             Route("/upload", upload, methods=["PUT"]),
         ],
-        middleware=[Middleware(Observed, metrics=Metrics(CollectorRegistry())), throttle],
+        middleware=[Middleware(Observed, metrics=Metrics(CollectorRegistry()), access_log=AccessLog()), throttle],
         exception_handlers={RateExceeded: too_many},
     )
 
