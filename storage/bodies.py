@@ -4,7 +4,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final, Literal, TypeAlias
 
-NEW_SHARE: Final = 0.1  # of the memory, for bodies that nobody has asked for again yet
+NEW_SHARE: Final = 0.25  # of the memory, for newcomers; a tenth is too short for a chat whose members look later
 MAX_HITS: Final = 3  # more are not counted: how popular a body was long ago says little
 SECOND_CHANCES: Final = 64  # bodies that one eviction may spare: it runs on the event loop
 MIN_REMEMBERED: Final = 256  # keys of bodies that are not held, where fewer bodies are
@@ -50,8 +50,8 @@ def _unobserved(_queue: QueueName) -> None:
 class BodyCache:
     """Whole bodies by workspace and SHA-256, kept by S3-FIFO (Yang et al., SOSP 2023, section 4).
 
-    A newcomer passes through a short queue. What is read twice there goes on into the long one, where every read saves
-    it from one eviction; the rest goes, and only its key is remembered for a while: what comes back by then is put into
+    A newcomer passes through a short queue. What is read there goes on into the long one, where every read saves it
+    from one eviction; the rest goes, and only its key is remembered for a while: what comes back by then is put into
     the long queue at once. So what is asked for once never meets the popular, and a read costs a look into a dictionary
     and a count: there is no list to be kept in order.
     """
@@ -112,7 +112,7 @@ class BodyCache:
             self._evict(self._least_popular(), "popular")
             return
         newcomer = self._new.pop_oldest()
-        if newcomer.hits > 1:
+        if newcomer.hits:
             self._popular.append(newcomer)
             return
         self._remember(hash(newcomer.key))

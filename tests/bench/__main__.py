@@ -7,10 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gateway import logs
-from tests.bench import crowd, ingest, memory, processing, reads, ready, sizes, slow, viewers, webhooks
+from tests.bench import cache, crowd, ingest, memory, processing, reads, ready, sizes, slow, viewers, webhooks
 from tests.bench.speed import measurement as speed
 
 PARTS = {
+    "cache": cache.measure,
     "crowd": crowd.measure,
     "slow": slow.measure,
     "speed": speed.measure,
