@@ -4,16 +4,20 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from pathlib import Path
+from typing import Literal, cast
 
 import httpx
 
 from gateway.conditional import format_http_date, parse_http_date
 from ingest.simulator import Faults, Transport
+from tests.gateway.nginx import Reads, accelerated
 from tests.gateway.scene import Message, OpenScene, Scene
 
-LayerName = Literal["cache", "storage", "s3", "spool", "provider", "growing"]
+LayerName = Literal["cache", "storage", "s3", "spool", "provider", "growing", "accel", "whole", "cached", "sliced"]
 LAYERS: tuple[LayerName, ...] = ("cache", "storage", "s3", "spool", "provider", "growing")
+ACCELERATED: tuple[LayerName, ...] = ("accel", "whole", "cached", "sliced")
+"""nginx before local files, and before a bucket as each of its configurations reads it."""
 ARRIVED = 600  # bytes: the type is told from the first 512
 
 
@@ -38,7 +42,8 @@ class Layer:
     @property
     def source(self) -> str:
         """What ``X-Media-Source`` says."""
-        return {"s3": "storage", "spool": "provider", "growing": "provider"}.get(self.name, self.name)
+        aliases = {"s3": "storage", "spool": "provider", "growing": "provider"} | dict.fromkeys(ACCELERATED, "storage")
+        return aliases.get(self.name, self.name)
 
     async def ask(self, method: str = "GET", headers: Mapping[str, str] | None = None, query: str = "") -> Answer:
         """Ask once; the values of headers may hold ``{etag}``, ``{date}``, ``{earlier}`` and ``{later}``.
@@ -94,4 +99,16 @@ async def open_layer(name: LayerName, open_scene: OpenScene, s3: Mapping[str, st
             stored = await scene.message()
         if name in {"cache", "spool"} and stored is not None:
             (await scene.client.get(stored.path)).raise_for_status()
+        yield Layer(name, scene, stored)
+
+
+@asynccontextmanager
+async def open_accelerated(
+    name: LayerName, open_scene: OpenScene, s3: dict[str, str], folder: Path
+) -> AsyncIterator[Layer]:
+    """Open a scene whose stored medium is sent by nginx."""
+    bucket, reads = (None, "whole") if name == "accel" else (s3, name)
+    async with accelerated(open_scene, folder, bucket, reads=cast("Reads", reads)) as (scene, _):
+        stored = await scene.store(await scene.message())
+        scene.simulator.online = False
         yield Layer(name, scene, stored)
