@@ -166,17 +166,16 @@ class Express:
     def _pays(self, prepared: Prepared, peer: str, hops: Fields) -> bool:
         """Charge address and credential, as `gateway.throttle.Toll`; where one cannot pay, the application says so."""
         client = _subscriber(peer) if not hops else subscriber(client_address(peer, hops, self._trusted))
+        size = prepared.size
         try:
-            self._addresses.admit(client)
+            self._addresses.admit(client, size)
         except RateExceeded:
             return False
         try:
-            self._credentials.admit(prepared.credential)
+            self._credentials.admit(prepared.credential, size)
         except RateExceeded:
-            self._addresses.excuse(client)
+            self._addresses.excuse(client, size)
             return False
-        self._addresses.sent(client, prepared.size)
-        self._credentials.sent(prepared.credential, prepared.size)
         return True
 
     def _written(

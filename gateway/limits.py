@@ -79,14 +79,32 @@ class TokenBuckets:
 
         No tokens at all can be taken unless the bucket is overdrawn. More than the burst are never there.
         """
-        now = self._now()
-        remembered = self._is_remembered(key, now)
-        full_at = self._full_after(key, tokens, now, remembered=remembered)
-        excess = full_at - now - self._depth
+        return self.draw(key, tokens, needed=tokens)
+
+    def draw(self, key: str, tokens: int, *, needed: int) -> float:
+        """Take tokens if so many as are ``needed`` are there; return 0, or the seconds until they would be."""
+        now = self._clock() * self._unit
+        known = self._full_at.get(key)
+        if known is None:
+            return self._draw_new(key, tokens, needed, now)
+        full_at = known if known > now else now  # noqa: FURB136 max() costs a call, on every request
+        excess = full_at + needed * _SECOND - now - self._depth
         if excess > 0:
             return -(-excess // self._unit) / _SECOND
         if tokens:
-            self._set(key, full_at, remembered=remembered)
+            self._full_at[key] = full_at + tokens * _SECOND
+            self._full_at.move_to_end(key)
+        return 0.0
+
+    def _draw_new(self, key: str, tokens: int, needed: int, now: int) -> float:
+        """Draw from a bucket that is full, or from the one that newcomers share."""
+        remembered = self._is_remembered(key, now)
+        full_at = self._full_after(key, 0, now, remembered=remembered)
+        excess = full_at + needed * _SECOND - now - self._depth
+        if excess > 0:
+            return -(-excess // self._unit) / _SECOND
+        if tokens:
+            self._set(key, full_at + tokens * _SECOND, remembered=remembered)
         return 0.0
 
     def spend(self, key: str, tokens: int) -> None:
@@ -145,22 +163,26 @@ class Limits:
         """How many buckets are kept in memory."""
         return sum(len(buckets) for buckets in (self._requests, self._traffic) if buckets is not None)
 
-    def admit(self, client: str) -> None:
-        """Let a client make one request.
+    def admit(self, client: str, size: int = 0) -> None:
+        """Let a client make one request, and charge it for ``size`` bytes that it will be sent.
 
         Raises:
-            RateExceeded: It made too many, or has yet to wait for bytes that it was sent.
+            RateExceeded: It made too many, or has yet to wait for bytes that it was sent; it is charged nothing.
         """
-        wait = self._traffic.take(client, 0) if self._traffic is not None else 0.0
+        wait = self._traffic.draw(client, size, needed=0) if self._traffic is not None else 0.0
         if not wait and self._requests is not None:
-            wait = self._requests.take(client)
+            wait = self._requests.draw(client, 1, needed=1)
+            if wait and size and self._traffic is not None:
+                self._traffic.give_back(client, size)
         if wait:
             raise RateExceeded(wait)
 
-    def excuse(self, client: str) -> None:
+    def excuse(self, client: str, size: int = 0) -> None:
         """Take back that a client was admitted: somebody else pays for the request."""
         if self._requests is not None:
             self._requests.give_back(client)
+        if size and self._traffic is not None:
+            self._traffic.give_back(client, size)
 
     def sent(self, client: str, size: int) -> None:
         """Charge bytes that were sent; a client may owe some, and is then not admitted until it does not."""

@@ -105,13 +105,11 @@ class LeanProtocol(HttpToolsProtocol):
     def _answer_at_once(self) -> bool:
         """Answer what is known without a task; not while answers before it are still on their way."""
         express: Express | None = self.app_state.get(EXPRESS)
-        busy = self.flow.write_paused or (self.cycle is not None and not self.cycle.response_complete)
-        if express is None or busy or not self._is_plain():
+        if express is None or self.flow.write_paused or self._is_running() or not self._is_plain():
             return False
         peer = self.client[0] if self.client else ""
-        pieces = express.answer(
-            self.parser.get_method(), self.url, self.headers, peer, self.server_state.default_headers
-        )
+        server_fields = self.server_state.default_headers
+        pieces = express.answer(self.parser.get_method(), self.url, self.headers, peer, server_fields)
         if pieces is None:
             return False
         for piece in pieces:
@@ -123,7 +121,8 @@ class LeanProtocol(HttpToolsProtocol):
     def _is_plain(self) -> bool:
         """Whether the connection stays what it is behind the request."""
         parser = self.parser
-        return parser.get_http_version() == "1.1" and parser.should_keep_alive() and not parser.should_upgrade()
+        keeps: bool = parser.should_keep_alive() and not parser.should_upgrade()
+        return keeps and parser.get_http_version() == "1.1"
 
     def _is_idle(self) -> bool:
         """Whether nothing else watches over the connection: no request runs, and none has just been answered."""
