@@ -39,6 +39,9 @@ class Metrics:
             registry=registry,
             buckets=_FAST,
         )
+        self.hedges = Counter(
+            "media_gateway_storage_hedges", "Reads of the store that were asked twice.", ("outcome",), registry=registry
+        )
         self.provider = Histogram(
             "media_gateway_provider_call_duration_seconds",
             "Calls to the provider.",
@@ -126,6 +129,10 @@ class Metrics:
     def storage_operation(self, backend: str, operation: str, outcome: str, seconds: float) -> None:
         """Count an operation on a store."""
         self._storage(backend, operation, outcome).observe(seconds)
+
+    def storage_hedged(self, outcome: str) -> None:
+        """Count a read that was late and asked a second time, which ``won`` or ``lost``."""
+        self.hedges.labels(outcome).inc()
 
     def provider_call(self, operation: str, outcome: str, seconds: float) -> None:
         """Count a call to the provider."""

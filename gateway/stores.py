@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from gateway.metrics import Metrics
 from storage.local import LocalStore
 from storage.middleware import MeteredStore, RetryingStore
-from storage.s3 import R2Store, S3Config, S3Store
+from storage.s3 import Hedging, R2Store, S3Config, S3Store
 from storage.settings import StorageSettings
 from storage.store import ObjectStore
 
@@ -14,14 +14,15 @@ from storage.store import ObjectStore
 @asynccontextmanager
 async def open_store(settings: StorageSettings, metrics: Metrics) -> AsyncIterator[ObjectStore]:
     """Open the configured backend behind its policy."""
+    hedging = Hedging(metrics.storage_hedged)
     async with AsyncExitStack() as stack:
         store: ObjectStore
         if settings.backend == "local":
             store = LocalStore(settings.path)
         elif settings.backend == "s3":
-            store = await stack.enter_async_context(S3Store(_s3_config(settings)))
+            store = await stack.enter_async_context(S3Store(_s3_config(settings), hedging=hedging))
         else:
-            store = await stack.enter_async_context(R2Store(_r2_config(settings)))
+            store = await stack.enter_async_context(R2Store(_r2_config(settings), hedging=hedging))
         yield MeteredStore(RetryingStore(store), metrics.storage_operation)
 
 

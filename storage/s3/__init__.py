@@ -5,6 +5,7 @@ and go through a client of their own that can do nothing but ``GET``.
 """
 
 from storage.s3.config import S3Config
+from storage.s3.hedging import Hedging
 from storage.s3.store import R2Store, S3Store
 
-__all__ = ["R2Store", "S3Config", "S3Store"]
+__all__ = ["Hedging", "R2Store", "S3Config", "S3Store"]

@@ -33,6 +33,7 @@ class Connection(asyncio.Protocol):
         """Bytes of the body that have not come yet."""
         self._excess = False
         self._failure: StoreUnavailable | None = None
+        self._late = False
         self.silent = True
         """Whether nothing has come since the last request was sent."""
         self.answered = 0
@@ -94,6 +95,7 @@ class Connection(asyncio.Protocol):
         """Send a request."""
         self._pieces.clear()
         self._head, self._reader, self.silent = None, HeadReader(), True
+        self._late = False
         self._flow(on=True)
         if self._transport is not None:
             self._transport.write(request)
@@ -108,8 +110,8 @@ class Connection(asyncio.Protocol):
         self._transport = await self._loop.start_tls(opened, self, trusted, server_hostname=hostname)
         self._head, self.answered = None, 0
 
-    async def head(self) -> Head:
-        """Wait for the answer, and where it is an error for its body.
+    async def head(self) -> Head | None:
+        """Wait for the answer, and where it is an error for its body; None: `remind` has been called.
 
         Raises:
             StoreUnavailable: There is none.
@@ -119,9 +121,17 @@ class Connection(asyncio.Protocol):
                 if head is not None and head.ends_with_connection:
                     break
                 raise self._failure
+            if self._late:
+                self._late = False
+                return None
             await self._wait()
         self.answered += 1
         return head
+
+    def remind(self) -> None:
+        """Wake who waits for the head."""
+        self._late = True
+        self._wake()
 
     async def read(self) -> bytes:
         """Return the next piece of the body, or nothing at its end.

@@ -109,7 +109,7 @@ class Dialler:
         place = f"{self._store.hostname}:{_port(self._store)}"
         connection.send(f"CONNECT {place} HTTP/1.1\r\nhost: {place}\r\n{proxy.authorization}\r\n".encode())
         head = await connection.head()
-        if not head.ok:
+        if head is None or not head.ok:
             raise StoreUnavailable("The proxy does not lead to the object store.")
 
 

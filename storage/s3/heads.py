@@ -69,7 +69,7 @@ class Head:
         """Take a field (httptools)."""
         known = _KNOWN.get(name.lower())
         if known is not None:
-            self.fields[known] = value.decode("latin-1")
+            self.fields[known] = value.decode("latin-1").rstrip(" \t")  # the parser leaves what follows
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of an error's body (httptools)."""

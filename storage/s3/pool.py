@@ -43,6 +43,11 @@ class Pool:
         """How many connections there are, open or being opened."""
         return self._places
 
+    @property
+    def full(self) -> bool:
+        """Whether one who wants a connection would have to wait for it."""
+        return self._places >= self._limit and not self._idle
+
     def kept(self) -> Connection | None:
         """Return a connection that has been used before, if one is idle."""
         while self._idle:

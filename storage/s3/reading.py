@@ -3,69 +3,33 @@
 from types import TracebackType
 from typing import Self
 
-from storage.errors import StoreUnavailable
 from storage.s3.answers import DRIVER_ERRORS, meaning, read_sizes, refusal
+from storage.s3.client import Client
 from storage.s3.connection import Connection
 from storage.s3.heads import Head
-from storage.s3.pool import Pool
 from storage.s3.signing import Signatures
 from storage.store import ByteRange, ObjectReader
-
-
-class Reads:
-    """Sends the reads of one bucket."""
-
-    def __init__(self, pool: Pool, signatures: Signatures) -> None:
-        """Take the connections, and who signs."""
-        self.pool = pool
-        self._signatures = signatures
-
-    async def ask(self, key: str, byte_range: ByteRange | None) -> tuple[Connection, Head]:
-        """Ask for an object, and return the head of the answer with the connection on which the rest follows.
-
-        A store may close a kept connection in the moment in which it is used again: that is no failure, if it has not
-        begun to answer, and the same is asked on a new one.
-
-        Raises:
-            StorageError: There is no answer, or it cannot be asked for.
-        """
-        try:
-            request = _ranged(await self._signatures.request(key), byte_range)
-            connection = self.pool.kept() or await self.pool.take()
-            used = connection.answered > 0
-            try:
-                return connection, await self._answer(connection, request)
-            except StoreUnavailable:
-                if not (used and connection.silent):
-                    raise
-            connection = await self.pool.take(anew=True)
-            return connection, await self._answer(connection, request)
-        except DRIVER_ERRORS as error:
-            raise meaning(error) from error
-
-    async def _answer(self, connection: Connection, request: bytes) -> Head:
-        connection.send(request)
-        try:
-            return await connection.head()
-        except BaseException:
-            self.pool.drop(connection)
-            raise
 
 
 class Read:
     """One object, or a range of it: a context that opens it, and the iterator over its bytes."""
 
-    __slots__ = ("_connection", "_key", "_range", "_reads")
+    __slots__ = ("_client", "_connection", "_key", "_range", "_signatures")
 
-    def __init__(self, reads: Reads, key: str, byte_range: ByteRange | None) -> None:
-        self._reads = reads
+    def __init__(self, client: Client, signatures: Signatures, key: str, byte_range: ByteRange | None) -> None:
+        """Take who asks, who signs, and what for."""
+        self._client = client
+        self._signatures = signatures
         self._key = key
         self._range = byte_range
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> ObjectReader:
-        connection, head = await self._reads.ask(self._key, self._range)
-        self._connection = connection
+        try:
+            request = await self._signatures.request(self._key)
+            self._connection, head = await self._client.ask(_ranged(request, self._range))
+        except DRIVER_ERRORS as error:
+            raise meaning(error) from error
         try:
             size = _size(head, self._range)
         except BaseException:
@@ -94,7 +58,7 @@ class Read:
     def _leave(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            self._reads.pool.give(connection)
+            self._client.leave(connection)
 
 
 def _ranged(request: bytes, byte_range: ByteRange | None) -> bytes:

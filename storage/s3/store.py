@@ -16,10 +16,12 @@ from botocore.utils import get_environ_proxies
 
 from storage.errors import ObjectNotFound, StoreForbidden
 from storage.s3.answers import translated
+from storage.s3.client import Client
 from storage.s3.config import S3Config
 from storage.s3.dialling import Dialler, Proxy
+from storage.s3.hedging import Hedging
 from storage.s3.pool import Pool
-from storage.s3.reading import Read, Reads
+from storage.s3.reading import Read
 from storage.s3.signing import Signatures
 from storage.s3.uploads import Uploads
 from storage.store import ByteRange, ObjectMeta, ObjectReader, PresignedUrl
@@ -36,12 +38,15 @@ class S3Store:
 
     _client: Any
     _signatures: Signatures
-    _reads: Reads
+    _reads: Client
 
-    def __init__(self, config: S3Config, *, clock: Callable[[], float] = time.time) -> None:
-        """Take where the bucket is, and a clock in Unix seconds for what is signed."""
+    def __init__(
+        self, config: S3Config, *, clock: Callable[[], float] = time.time, hedging: Hedging | None = None
+    ) -> None:
+        """Take where the bucket is, a clock in Unix seconds for what is signed, and the policy for late answers."""
         self._config = config
         self._clock = clock
+        self._hedging = hedging or Hedging()
         self._uploads = Uploads(self._call, conditional=config.conditional_writes, digest=not config.on_aws)
         self._resources = AsyncExitStack()
 
@@ -60,7 +65,7 @@ class S3Store:
             )
             pool = Pool(dialler)
             stack.push_async_callback(pool.aclose)
-            self._reads = Reads(pool, self._signatures)
+            self._reads = Client(pool, self._hedging)
             self._resources = stack.pop_all()
         return self
 
@@ -79,7 +84,7 @@ class S3Store:
 
     def open(self, key: str, byte_range: ByteRange | None = None) -> AbstractAsyncContextManager[ObjectReader]:
         """Send one GET; what comes back is checked to be exactly the bytes that were asked for."""
-        return Read(self._reads, key, byte_range)
+        return Read(self._reads, self._signatures, key, byte_range)
 
     async def head(self, key: str) -> ObjectMeta:
         """Ask for size and time; the answer has no body, so a missing bucket looks like a missing object."""
