@@ -42,6 +42,7 @@ ROLES = {
     b"if-modified-since": Role.DEPENDS,
     b"if-unmodified-since": Role.DEPENDS,
     b"x-origin-verify": Role.DEPENDS,
+    b"x-sendfile-type": Role.DEPENDS,
     b"accept": Role.NEGOTIATES,
     b"x-api-key": Role.BARS,
     b"origin": Role.BARS,

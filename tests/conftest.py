@@ -11,6 +11,7 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from gateway.app import create_app
+from gateway.protocol import LeanProtocol
 from gateway.signing import Signer
 from ingest.simulator import Endpoints, Simulator, serve
 from storage.database import Database, open_engine
@@ -105,7 +106,7 @@ def start_gateway(tmp_path: Path, sqlite_databases: Databases) -> StartGateway:
         if "MEDIA_DATABASE_URL" not in variables and not (path / "gateway.db").exists():
             sqlite_databases.new(path)
         async with (
-            serving(create_app(settings_for(path, **variables))) as url,
+            serving(create_app(settings_for(path, **variables)), http=LeanProtocol) as url,
             httpx.AsyncClient(base_url=url, headers={"X-API-Key": API_KEY}, timeout=30, verify=NO_TLS) as client,
         ):
             yield Gateway(url, client, path, Signer({"k1": SIGNING_KEY.encode()}, public_url=url))

@@ -168,11 +168,12 @@ async def test_a_store_that_nginx_cannot_reach_is_read_by_the_gateway_and_no_log
     async with accelerated(open_scene, tmp_path / "nginx", s3, store=elsewhere) as (scene, front):
         message = await scene.store(await scene.message())
         url = scene.gateway.signer.mint(message.id).url.partition("/media")[2]
-        answer = await scene.nobody.get(f"/media{url}")
-        assert (answer.content, answer.headers["x-media-source"]) == (message.body, "storage")
-        line = await front.line(answer)
-        assert line["upstream_status"] == "200 : 502 : 200"
-        assert line["path"] == message.path
+        for _ in range(3):  # what the gateway has handed over before, it does not hand over again in its own place
+            answer = await scene.nobody.get(f"/media{url}")
+            assert (answer.content, answer.headers["x-media-source"]) == (message.body, "storage")
+            line = await front.line(answer)
+            assert line["upstream_status"] == "200 : 502 : 200"
+            assert line["path"] == message.path
         for log in (front.access_log, front.output):
             assert "X-Amz" not in log
             assert "sig=" not in log
