@@ -5,27 +5,24 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
-from contextlib import ExitStack, aclosing, asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractAsyncContextManager, ExitStack, closing, suppress
 from datetime import UTC, datetime, timedelta
-from io import FileIO
 from itertools import islice
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from aiofiles.threadpool import wrap
-
-from storage.errors import ObjectNotFound, StorageError, StoreForbidden, StoreFull, StoreUnavailable
-from storage.store import CHUNK_SIZE, ByteRange, ObjectMeta, ObjectReader
+from storage.errors import ObjectNotFound, StoreForbidden, StoreUnavailable
+from storage.faults import ABSENT, translated
+from storage.filereading import FileRead
+from storage.store import ByteRange, ObjectMeta, ObjectReader
 from storage.threads import settled
 
 KEY_LIMIT: Final = 1024  # bytes; what S3 allows
 LIST_BATCH: Final = 1000  # directory entries that one trip to a thread looks at
 PUBLISH_ATTEMPTS: Final = 10  # racing deletes may take the emptied parent away this often
 
-_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NO_HARD_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -51,39 +48,30 @@ class LocalStore:
     async def put(self, key: str, file: Path, *, content_type: str) -> bool:  # noqa: ARG002 - a file has no type
         """Copy ``file`` and give the copy its name at once, never another's; it is on disk when this returns."""
         path, stop = self._path(key), threading.Event()
-        with _translated():
+        with translated():
             return await settled(asyncio.to_thread(self._put, path, file, stop), on_cancel=stop.set)
 
-    @asynccontextmanager
-    async def open(self, key: str, byte_range: ByteRange | None = None) -> AsyncIterator[ObjectReader]:
+    def open(self, key: str, byte_range: ByteRange | None = None) -> AbstractAsyncContextManager[ObjectReader]:
         """Open the file on entering, so that a later delete does not break a reader that has begun."""
-        path, start = self._path(key), byte_range.start if byte_range else 0
-        with ExitStack() as stack:
-            with _translated(_ABSENT):
-                file, size = await settled(asyncio.to_thread(self._open, path, start, stack))
-            if byte_range and start >= size:
-                raise StoreUnavailable("The stored object is shorter than expected.")
-            stop = min(byte_range.stop, size) if byte_range else size
-            async with aclosing(_chunks(file, stop - start)) as chunks:
-                yield ObjectReader(size=size, chunks=chunks)
+        return FileRead(self._path(key), self._root, byte_range)
 
     async def head(self, key: str) -> ObjectMeta:
         """Return the size and the time of the file."""
         path = self._path(key)
-        with _translated(_ABSENT):
+        with translated(ABSENT):
             return await asyncio.to_thread(self._head, key, path)
 
     async def delete(self, key: str) -> None:
         """Remove the file, and then the directories that this leaves empty."""
         path = self._path(key)
-        with suppress(ObjectNotFound), _translated(_ABSENT):
+        with suppress(ObjectNotFound), translated(ABSENT):
             await asyncio.to_thread(self._delete, path)
 
     async def list(self, prefix: str = "") -> AsyncGenerator[ObjectMeta, None]:
         """Walk the directories; at most ``LIST_BATCH`` entries are held at a time."""
         with closing(_walk(self._root, "", prefix)) as entries:
             while True:
-                with _translated():
+                with translated():
                     batch = await settled(asyncio.to_thread(tuple, islice(entries, LIST_BATCH)))
                 if not batch:
                     return
@@ -92,12 +80,12 @@ class LocalStore:
 
     async def check(self) -> None:
         """Prove that the root may be read and written."""
-        with _translated():
+        with translated():
             await asyncio.to_thread(self._check)
 
     async def sweep(self, older_than: timedelta) -> int:
         """Delete the temporary files that killed processes left behind; return how many there were."""
-        with _translated():
+        with translated():
             return await asyncio.to_thread(self._sweep, datetime.now(UTC) - older_than)
 
     def _path(self, key: str) -> Path:
@@ -140,11 +128,6 @@ class LocalStore:
             if directory == self._root:
                 return
 
-    def _open(self, path: Path, start: int, stack: ExitStack) -> tuple[FileIO, int]:
-        file = stack.enter_context(FileIO(self._contained(path)))
-        file.seek(start)
-        return file, os.fstat(file.fileno()).st_size
-
     def _head(self, key: str, path: Path) -> ObjectMeta:
         if self._contained(path).is_dir():
             raise ObjectNotFound
@@ -177,32 +160,6 @@ def _is_storable(key: str) -> bool:
         return False
     plain = not key.startswith(".") and "\0" not in key
     return plain and size <= KEY_LIMIT and {"", ".", ".."}.isdisjoint(key.split("/"))
-
-
-@contextmanager
-def _translated(absent: frozenset[int] = frozenset()) -> Iterator[None]:
-    """Raise an operating system's error as ours; ``absent`` are the numbers that mean there is no such object."""
-    try:
-        yield
-    except OSError as error:
-        raise _storage_error(error.errno, absent) from error
-
-
-def _storage_error(number: int | None, absent: frozenset[int]) -> StorageError:
-    if number in absent:
-        return ObjectNotFound()
-    return StoreFull() if number in _FULL else StoreUnavailable()
-
-
-async def _chunks(file: FileIO, length: int) -> AsyncGenerator[bytes, None]:
-    reader = wrap(file)
-    while length:
-        with _translated():
-            chunk = await settled(reader.read(min(CHUNK_SIZE, length)))
-        if not chunk:
-            raise StoreUnavailable("The stored object is shorter than expected.")
-        length -= len(chunk)
-        yield chunk
 
 
 def _walk(directory: Path, parent: str, prefix: str) -> Generator[ObjectMeta | None, None, None]:
