@@ -76,20 +76,23 @@ async def _with_connections(server: Server, count: int) -> int:
     already = proc.descriptors(server.pid)["socket"]
     port = int(server.url.rpartition(":")[2])
     opened = [await _connected(port) for _ in range(count)]
-    taken, there = proc.memory(server.pid), proc.descriptors(server.pid)["socket"] - already
-    for writer in opened:
+    taken = proc.memory(server.pid)
+    closed = sum(reader.at_eof() for reader, _ in opened)
+    for _, writer in opened:
         writer.close()
     await until(lambda: proc.descriptors(server.pid)["socket"] <= already)
-    if there < count:
-        raise RuntimeError(f"{count - there} of {count} connections were closed before they could be counted")
+    if closed:
+        raise RuntimeError(f"{closed} of {count} connections were closed before they could be counted")
     return taken
 
 
-async def _connected(port: int) -> asyncio.StreamWriter:
+async def _connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: bench\r\n\r\n")
-    await reader.readuntil(b"\r\n\r\n")
-    return writer
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length:")[2].partition(b"\r")[0])
+    await reader.readexactly(length)
+    return reader, writer
 
 
 async def _per_stream(site: Site, catalogue: Catalogue) -> int:

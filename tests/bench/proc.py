@@ -68,6 +68,20 @@ def descriptors(pid: int) -> Counter[str]:
     return Counter(_kind(link) for link in _links(pid))
 
 
+def connections(pid: int, port: int) -> int:
+    """Return how many TCP connections a process has to a port."""
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    there = {f"socket:[{row[9]}]" for row in rows if row[2].endswith(f":{port:04X}")}
+    return sum(link in there for link in _links(pid))
+
+
+def command(pid: int) -> list[str]:
+    """Return the command line of a process; nothing where it has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    return []
+
+
 def threads(pid: int) -> int:
     """Return how many threads a process has."""
     return sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
