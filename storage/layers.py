@@ -18,7 +18,7 @@ from storage.flights import Flights
 from storage.pilot import Order
 from storage.record import MediaRecord, Status, StoredObject
 from storage.representation import Opened, Ranges, Representation, Source, Want, from_memory
-from storage.store import ByteRange, ObjectStore
+from storage.store import ByteRange, Copying, ObjectStore
 
 LOADS_AT_ONCE = 32
 OPENINGS_AT_ONCE = 64
@@ -131,6 +131,7 @@ class StorageLayer:
             raise StoreUnavailable("The object store is too slow.") from None
         if await _sha256(body) != stored.sha256:
             log.error("stored object is damaged", object_id=stored.id)
+            await self._distrust(stored)
             raise StoreUnavailable("The stored object is damaged.")
         self.keep(stored.workspace_id, stored.sha256, body)
         return body
@@ -162,6 +163,7 @@ class StorageLayer:
                 async with self._opening, asyncio.timeout(self._deadlines.storage_first_byte):
                     reader = await stack.enter_async_context(self._store.open(stored.key, byte_range))
                     if reader.size != stored.size:
+                        await self._distrust(stored)
                         raise StoreUnavailable("The stored object has another size than recorded.")
                     head = await anext(reader.chunks, b"")
             except ObjectNotFound:
@@ -170,6 +172,10 @@ class StorageLayer:
             except TimeoutError:
                 raise StoreUnavailable("The object store is too slow.") from None
             yield _chained(head, reader.chunks)
+
+    async def _distrust(self, stored: StoredObject) -> None:
+        if isinstance(self._store, Copying):
+            await self._store.forget(stored.key)
 
 
 class ProviderLayer:

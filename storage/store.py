@@ -108,6 +108,15 @@ class ObjectStore(Protocol):
         ...
 
 
+@runtime_checkable
+class Copying(Protocol):
+    """What a store may be besides an `ObjectStore`: one that answers from copies, whose damage is theirs."""
+
+    async def forget(self, key: str) -> None:
+        """Drop the copy of an object: what it showed is not what was stored."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PresignedUrl:
     """A URL that opens one object of a store for whoever has it, without the gateway."""

@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from storage.disk import DiskCachedStore, Event
 from storage.errors import ObjectNotFound, StoreUnavailable
 from storage.local import LocalStore
 from storage.memory import MemoryStore
@@ -43,6 +44,18 @@ def wrapped(subject: Subject, wrap: Callable[[ObjectStore], ObjectStore]) -> Sub
 
 def ignore(backend: str, operation: str, outcome: str, seconds: float) -> None:
     """Observe nothing."""
+
+
+class Unobserved:
+    """Observes nothing of a disk cache."""
+
+    def disk_cache(self, event: Event, count: int = 1) -> None: ...
+
+    def disk_cache_holds(self, size: int) -> None: ...
+
+
+def disk_cache(store: ObjectStore, folder: Path) -> DiskCachedStore:
+    return DiskCachedStore(store, folder, max_bytes=16 * len(LARGE), observer=Unobserved())
 
 
 @pytest.fixture
@@ -93,6 +106,11 @@ def metered(memory: Subject) -> Subject:
 
 
 @pytest.fixture
+def disk_cached(memory: Subject, tmp_path: Path) -> Subject:
+    return wrapped(memory, lambda store: disk_cache(store, tmp_path / "copies"))
+
+
+@pytest.fixture
 def stacked(local: Subject) -> Subject:
     return wrapped(local, lambda store: MeteredStore(RetryingStore(LimitedStore(store, 2)), ignore))
 
@@ -107,6 +125,7 @@ SUBJECTS = [
     "retrying",
     "limited",
     "metered",
+    "disk_cached",
     "stacked",
 ]
 
@@ -387,11 +406,20 @@ class _MemoryAgainstDictionary(_StoreAgainstDictionary):
         return MemoryStore()
 
 
+class _DiskCachedAgainstDictionary(_StoreAgainstDictionary):
+    def open_store(self, root: Path) -> ObjectStore:
+        return disk_cache(MemoryStore(), root)
+
+
 class _LocalAgainstDictionary(_StoreAgainstDictionary):
     def open_store(self, root: Path) -> ObjectStore:
         return LocalStore(root)
 
 
+MACHINE = settings(max_examples=30, deadline=None)
 TestMemoryAgainstDictionary = _MemoryAgainstDictionary.TestCase
+TestDiskCachedAgainstDictionary = _DiskCachedAgainstDictionary.TestCase
 TestLocalAgainstDictionary = _LocalAgainstDictionary.TestCase
-TestMemoryAgainstDictionary.settings = TestLocalAgainstDictionary.settings = settings(max_examples=30, deadline=None)
+TestMemoryAgainstDictionary.settings = MACHINE
+TestDiskCachedAgainstDictionary.settings = MACHINE
+TestLocalAgainstDictionary.settings = MACHINE
