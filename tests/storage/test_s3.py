@@ -1,26 +1,21 @@
-"""S3 as it is on the wire: addresses, signatures, faults, and what an upload leaves behind when it fails."""
+"""S3 as it is on the wire: addresses, signatures, faults, and how little a reader that pauses holds."""
 
 import asyncio
-import errno
 import hashlib
 import hmac
 import logging
 import re
-import socket
 import sys
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from storage.errors import ObjectFrozen, ObjectNotFound, StorageError, StoreForbidden, StoreFull, StoreUnavailable
-from storage.s3 import R2Store, S3Config, S3Store, dialling, uploads
-from storage.s3.answers import read_sizes, s3_error
-from storage.s3.uploads import PART_SIZE, PARTS_IN_FLIGHT
+from storage.s3 import S3Config, S3Store
 from storage.store import CHUNK_SIZE, ByteRange
 
 MakeFile = Callable[[bytes], Path]
@@ -101,124 +96,7 @@ async def read(store: S3Store, key: str = "k", byte_range: ByteRange | None = No
         return b"".join([chunk async for chunk in reader.chunks])
 
 
-@pytest.mark.parametrize(
-    ("config", "expected"),
-    [
-        pytest.param(S3Config(bucket="b", region="eu-west-1"), "https://b.s3.eu-west-1.amazonaws.com", id="AWS"),
-        pytest.param(
-            S3Config(bucket="b", region="cn-north-1"), "https://b.s3.cn-north-1.amazonaws.com.cn", id="AWS in China"
-        ),
-        pytest.param(
-            S3Config(bucket="b.c", region="eu-west-1"),
-            "https://s3.eu-west-1.amazonaws.com/b.c",
-            id="a name with dots fits no certificate",
-        ),
-        pytest.param(S3Config(bucket="b", endpoint_url="http://minio:9000/"), "http://minio:9000/b", id="endpoint"),
-        pytest.param(
-            S3Config(bucket="b", endpoint_url="https://store.example", addressing_style="virtual"),
-            "https://b.store.example",
-            id="endpoint, virtual-hosted",
-        ),
-        pytest.param(
-            S3Config.for_r2(account_id="0af", bucket="b", access_key_id="i", secret_access_key="s"),
-            "https://0af.r2.cloudflarestorage.com/b",
-            id="R2",
-        ),
-        pytest.param(
-            S3Config.for_r2(
-                account_id="0af",
-                bucket="b",
-                access_key_id="i",
-                secret_access_key="s",
-                endpoint_url="https://0af.eu.r2.cloudflarestorage.com",
-            ),
-            "https://0af.eu.r2.cloudflarestorage.com/b",
-            id="R2 in the European Union",
-        ),
-    ],
-)
-def test_where_a_bucket_is(config: S3Config, expected: str) -> None:
-    assert config.bucket_url == expected
-
-
-def test_a_record_names_backend_bucket_and_key() -> None:
-    config = S3Config.for_r2(account_id="0af", bucket="b", access_key_id="i", secret_access_key="s")
-
-    assert R2Store(config).url("media/a b=") == "r2://b/media/a b="
-    assert S3Store(config).url("media/a b=") == "s3://b/media/a b="
-
-
 RANGE = ByteRange(2, 6)
-
-
-@pytest.mark.parametrize(
-    ("status", "headers", "byte_range", "expected"),
-    [
-        pytest.param(200, {"Content-Length": "10"}, None, (10, 10), id="whole"),
-        pytest.param(200, {"Content-Length": "0"}, None, (0, 0), id="empty"),
-        pytest.param(206, {"Content-Length": "4", "Content-Range": "bytes 2-5/10"}, RANGE, (10, 4), id="RFC 9110 14.4"),
-        pytest.param(206, {"Content-Length": "2", "Content-Range": "bytes 2-3/4"}, RANGE, (4, 2), id="cut to the end"),
-    ],
-)
-def test_the_bytes_that_were_asked_for_are_taken(
-    status: int, headers: dict[str, str], byte_range: ByteRange | None, expected: tuple[int, int]
-) -> None:
-    assert read_sizes(status, headers, byte_range) == expected
-
-
-@pytest.mark.parametrize(
-    ("status", "headers", "byte_range"),
-    [
-        pytest.param(200, {"Content-Length": "10"}, RANGE, id="all of it instead of a range"),
-        pytest.param(206, {"Content-Length": "4", "Content-Range": "bytes 2-5/10"}, None, id="a range instead of all"),
-        pytest.param(200, {}, None, id="no size"),
-        pytest.param(200, {"Content-Length": "-1"}, None, id="no number"),
-        pytest.param(206, {"Content-Length": "4"}, RANGE, id="which range"),
-        pytest.param(206, {"Content-Length": "4", "Content-Range": "bytes 0-3/10"}, RANGE, id="another start"),
-        pytest.param(206, {"Content-Length": "3", "Content-Range": "bytes 2-4/10"}, RANGE, id="too short"),
-        pytest.param(206, {"Content-Length": "8", "Content-Range": "bytes 2-9/10"}, RANGE, id="too long"),
-        pytest.param(206, {"Content-Length": "5", "Content-Range": "bytes 2-5/10"}, RANGE, id="a body of another size"),
-        pytest.param(206, {"Content-Length": "4", "Content-Range": "bytes 2-5/*"}, RANGE, id="of what"),
-        pytest.param(206, {"Content-Length": "0", "Content-Range": "bytes 2-1/2"}, RANGE, id="nothing"),
-    ],
-)
-def test_any_other_bytes_are_refused(status: int, headers: dict[str, str], byte_range: ByteRange | None) -> None:
-    with pytest.raises(StoreUnavailable):
-        read_sizes(status, headers, byte_range)
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "expected"),
-    [
-        (404, "NoSuchKey", ObjectNotFound),
-        (404, "", ObjectNotFound),
-        (404, "NoSuchBucket", StoreUnavailable),
-        (404, "NoSuchUpload", StoreUnavailable),
-        (403, "AccessDenied", StoreForbidden),
-        (403, "", StoreForbidden),
-        (403, "InvalidObjectState", ObjectFrozen),
-        (401, "Unauthorized", StoreForbidden),
-        (409, "ConditionalRequestConflict", StoreUnavailable),
-        (416, "InvalidRange", StoreUnavailable),
-        (429, "TooManyRequests", StoreUnavailable),
-        (500, "InternalError", StoreUnavailable),
-        (501, "NotImplemented", StoreUnavailable),
-        (503, "SlowDown", StoreUnavailable),
-        (507, "XMinioStorageFull", StoreFull),
-        (301, "PermanentRedirect", StoreUnavailable),
-        (400, "ExpiredToken", StoreUnavailable),
-    ],
-)
-def test_what_an_answer_means(status: int, code: str, expected: type[StorageError]) -> None:
-    assert type(s3_error(status, code)) is expected
-
-
-@pytest.mark.parametrize(("field", "expected"), [("7", 7.0), (None, None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)])
-def test_a_store_may_say_when_to_ask_again(field: str | None, expected: float | None) -> None:
-    refusal = s3_error(503, "SlowDown", field)
-
-    assert isinstance(refusal, StoreUnavailable)
-    assert refusal.retry_after == expected
 
 
 @pytest.mark.parametrize(
@@ -387,28 +265,6 @@ async def test_a_read_asks_for_the_range_and_for_nothing_compressed(serve: Serve
     assert "accept-encoding: identity\r\n" in requests[0]
 
 
-async def test_a_connection_is_used_again_after_a_body_and_after_an_error(
-    serve: Serve, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connections = []
-    make = dialling._socket
-
-    def count(*args: Any) -> socket.socket:
-        connections.append(args)
-        return make(*args)
-
-    monkeypatch.setattr(dialling, "_socket", count)
-    answers = iter([response("200 OK", bytes(CHUNK_SIZE)), error("404 Not Found", "NoSuchKey")] * 3)
-    store = await open_store(await serve(lambda _head: next(answers)))
-
-    for _ in range(3):
-        assert len(await read(store)) == CHUNK_SIZE
-        with pytest.raises(ObjectNotFound):
-            await read(store)
-
-    assert len(connections) == 1
-
-
 async def test_the_secret_is_nowhere_to_be_seen(
     serve: Serve, open_store: OpenStore, make_file: MakeFile, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -460,109 +316,6 @@ async def test_a_key_that_no_store_can_hold_is_not_asked_for(serve: Serve, open_
 
     with pytest.raises((ObjectNotFound, StoreForbidden)):
         await read(store, key)
-
-
-class Recording(S3Store):
-    """Notes what is uploaded, and how much of it at once."""
-
-    def __init__(self, config: S3Config) -> None:
-        super().__init__(config)
-        self.parts: dict[int, int] = {}
-        self.at_once = self.most_at_once = 0
-
-    async def _call(self, operation: str, **parameters: Any) -> Any:
-        if operation != "upload_part":
-            return await super()._call(operation, **parameters)
-        self.parts[parameters["PartNumber"]] = len(parameters["Body"].getvalue())
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        try:
-            return await super()._call(operation, **parameters)
-        finally:
-            self.at_once -= 1
-
-
-async def test_parts_are_equal_but_the_last_and_few_at_a_time(s3_config: S3Config, make_file: MakeFile) -> None:
-    async with Recording(s3_config) as store:
-        await store.put("k", make_file(bytes(6 * PART_SIZE + 1)), content_type=PLAIN)
-
-        assert store.parts == dict.fromkeys(range(1, 7), PART_SIZE) | {7: 1}
-        assert store.most_at_once == PARTS_IN_FLIGHT
-        assert (await store.head("k")).size == 6 * PART_SIZE + 1
-
-
-async def test_a_file_of_one_part_is_put_at_once(s3_config: S3Config, make_file: MakeFile) -> None:
-    async with Recording(s3_config) as store:
-        await store.put("k", make_file(bytes(PART_SIZE)), content_type=PLAIN)
-
-        assert store.parts == {}
-
-
-async def test_an_upload_whose_file_cannot_be_read_is_aborted(
-    s3_config: S3Config,
-    open_store: OpenStore,
-    make_file: MakeFile,
-    pending_uploads: Callable[[], list[str]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    read_part = uploads._read_part
-
-    def read_first_part(file: Path, offset: int, *, digest: bool) -> dict[str, Any]:
-        if offset > 0:
-            raise OSError(errno.EIO, "a bad sector")
-        return read_part(file, offset, digest=digest)
-
-    monkeypatch.setattr(uploads, "_read_part", read_first_part)
-    store = await open_store(s3_config)
-
-    with pytest.raises(StoreUnavailable):
-        await store.put("k", make_file(bytes(2 * PART_SIZE)), content_type=PLAIN)
-
-    assert pending_uploads() == []
-    with pytest.raises(ObjectNotFound):
-        await store.head("k")
-
-
-@pytest.mark.parametrize("stuck", ["create_multipart_upload", "upload_part", "complete_multipart_upload"])
-async def test_an_upload_that_is_cancelled_is_aborted(
-    s3_config: S3Config, make_file: MakeFile, pending_uploads: Callable[[], list[str]], stuck: str
-) -> None:
-    reached, go_on = asyncio.Event(), asyncio.Event()
-
-    class Stuck(S3Store):
-        async def _call(self, operation: str, **parameters: Any) -> Any:
-            if operation == stuck:
-                reached.set()
-                await go_on.wait()
-            return await super()._call(operation, **parameters)
-
-    async with Stuck(s3_config) as store:
-        put = asyncio.create_task(store.put("k", make_file(bytes(PART_SIZE + 1)), content_type=PLAIN))
-        await asyncio.wait_for(reached.wait(), 10)
-
-        put.cancel()
-        await asyncio.sleep(0)
-        go_on.set()
-
-        with pytest.raises(asyncio.CancelledError):
-            await put
-        assert pending_uploads() == []
-        with pytest.raises(ObjectNotFound):
-            await store.head("k")
-
-
-async def test_a_failed_abort_does_not_hide_why_the_upload_failed(s3_config: S3Config, make_file: MakeFile) -> None:
-    class Offline(S3Store):
-        async def _call(self, operation: str, **parameters: Any) -> Any:
-            if operation == "upload_part":
-                raise StoreFull
-            if operation == "abort_multipart_upload":
-                raise StoreUnavailable
-            return await super()._call(operation, **parameters)
-
-    async with Offline(s3_config) as store:
-        with pytest.raises(StoreFull):
-            await store.put("k", make_file(bytes(PART_SIZE + 1)), content_type=PLAIN)
 
 
 async def test_a_missing_bucket_is_told_apart_from_a_missing_object(s3_config: S3Config, open_store: OpenStore) -> None:
