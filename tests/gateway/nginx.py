@@ -82,22 +82,25 @@ def filled_in(template: str, variables: dict[str, str]) -> str:
     return _VARIABLE.sub(lambda found: variables[found[1]], template)
 
 
-def configure(folder: Path, **variables: str) -> Path:
-    """Lay out a folder as /etc/nginx, and return the main file."""
+def configure(folder: Path, *, processes: str = "auto", **variables: str) -> list[str]:
+    """Lay out a folder as /etc/nginx, and return the command that runs nginx there."""
     shutil.copytree(SHIPPED / "media-gateway", folder / "media-gateway")
     for name in ("conf.d", "temp"):
         (folder / name).mkdir(parents=True)
-    shutil.copy(SHIPPED / "nginx.conf", folder)
+    main = (SHIPPED / "nginx.conf").read_text().replace("worker_processes auto;", f"worker_processes {processes};")
+    (folder / "nginx.conf").write_text(main)
     (folder / "conf.d" / "media-gateway.conf").write_text(filled_in(TEMPLATE.read_text(), variables))
     (folder / "conf.d" / "temporary.conf").write_text(_TEMPORARY)
-    return folder / "nginx.conf"
+    user, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+    directives = f"daemon off; pid {folder}/nginx.pid; user {user} {group};"
+    return [program(), "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf"), "-g", directives]
 
 
 @asynccontextmanager
 async def nginx(folder: Path, *, gateway: str, files: Path, store: str | None, reads: Reads) -> AsyncIterator[Nginx]:
     """Run nginx before a gateway, its folder of media, and perhaps a bucket."""
     port, bucket = free_port(), urlsplit(store or "http://127.0.0.1:9")
-    configuration = configure(
+    command = configure(
         folder,
         GATEWAY_ADDRESS=urlsplit(gateway).netloc,
         LISTEN=f"127.0.0.1:{port}",
@@ -109,18 +112,15 @@ async def nginx(folder: Path, *, gateway: str, files: Path, store: str | None, r
         CACHE_FOLDER=str(folder / "cache"),
         ACCESS_LOG=str(folder / "access.log"),
     )
-    with _running(folder, configuration) as child:
+    with _running(command, folder) as child:
         running = Nginx(f"http://127.0.0.1:{port}", folder, urlsplit(gateway).netloc)
         await eventually(lambda: _answers(running, child))
         yield running
 
 
 @contextmanager
-def _running(folder: Path, configuration: Path) -> Iterator[subprocess.Popen[bytes]]:
-    user, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
-    directives = f"daemon off; pid {folder}/nginx.pid; user {user} {group};"
+def _running(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / "output.log").open("wb") as output:
-        command = [program(), "-p", str(folder), "-e", "stderr", "-c", str(configuration), "-g", directives]
         child = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603 our own command
     try:
         yield child

@@ -22,10 +22,12 @@ class Server:
 
     url: str
     pid: int
+    behind: tuple[int, ...] = ()
+    """Other processes that the answers take."""
 
     def cpu_seconds(self) -> float:
         """Return the processor time that it has taken so far."""
-        return sum(map(_cpu_seconds, _tree(self.pid)))
+        return sum(_cpu_seconds(each) for root in (self.pid, *self.behind) for each in _tree(root))
 
 
 @asynccontextmanager

@@ -64,5 +64,8 @@ SCENARIOS = (
         source="cache",
     ),
     Scenario(name="HEAD", size=8 * KB, subject="cached", goals={"nginx": 0.35}, method="HEAD", source="cache"),
+    Scenario(name="accel, 8 KB", size=8 * KB, subject="accel", goals={"nginx": 0.2}),
+    Scenario(name="accel, 500 KB", size=500 * KB, subject="accel", goals={"nginx": 0.45}, beside=("tuned",)),
+    Scenario(name="accel, 16 MB", size=16 * MB, subject="accel", goals={"nginx": 0.95}, beside=("tuned",)),
     Scenario(name="redirect", size=8 * KB, subject="redirect", goals={"nginx": 0.3}, status=307),
 )

@@ -11,6 +11,7 @@ from gateway.signing import Signer
 from tests.bench.speed import naive, nginx
 from tests.bench.speed.catalogue import BUCKET, Medium
 from tests.bench.speed.processes import Server, answering, server
+from tests.gateway.nginx import configure
 from tests.running import SIGNING_KEY, environment, free_port, process
 
 SIGNER = Signer({"k1": SIGNING_KEY.encode()}, public_url="")
@@ -84,6 +85,28 @@ def production(origin: Server) -> dict[str, str]:
     }
 
 
+@asynccontextmanager
+async def accelerated(name: str, site: Site) -> AsyncIterator[Server]:
+    """Start the gateway behind an nginx of one process, with the configuration that is shipped."""
+    port, start = free_port(), gateway(MEDIA_DELIVERY="accel", MEDIA_TRUSTED_PROXIES="127.0.0.1")
+    async with start(f"{name}-gateway", site) as behind:
+        command = configure(
+            site.folder / name,
+            processes="1",
+            GATEWAY_ADDRESS=urlsplit(behind.url).netloc,
+            LISTEN=f"127.0.0.1:{port}",
+            FILES_FOLDER=str(site.folder),
+            STORE_ADDRESS=urlsplit(site.origin.url).netloc,
+            STORE_SCHEME="http",
+            STORE_CA="/etc/ssl/certs/ca-certificates.crt",
+            STORE_READS="whole",
+            CACHE_FOLDER=str(site.folder / name / "cache"),
+            ACCESS_LOG=str(site.folder / name / "access.log"),
+        )
+        async with server(command, f"http://127.0.0.1:{port}", site.folder / f"{name}.log") as front:
+            yield Server(front.url, front.pid, (behind.pid,))
+
+
 def proxy_pass(directives: str = "") -> Opener:
     """Return what starts an nginx in front of the origin, with those directives besides."""
 
@@ -110,8 +133,10 @@ TARGETS = {
     "naive": Target(naive_proxy, key_path),
     "cached": Target(gateway(), signed_path, is_ours=True),
     "stored": Target(gateway(MEDIA_CACHE_BYTES="0"), signed_path, is_ours=True),
+    "accel": Target(accelerated, signed_path, is_ours=True),
     "redirect": Target(gateway(MEDIA_DELIVERY="redirect"), signed_path, is_ours=True),
 }
 """``tuned`` is nginx with buffers for large bodies.
 
-``cached`` and ``stored`` are the gateway that sends all bytes itself, with its memory cache and without."""
+``cached`` and ``stored`` are the gateway that sends all bytes itself, with its memory cache and without; of ``accel``,
+nginx sends them."""
