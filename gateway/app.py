@@ -18,7 +18,6 @@ from gateway import logs
 from gateway.accesslog import AccessLog
 from gateway.backstage import backstage
 from gateway.errors import TABLE, MethodNotAllowed, NotFound, Row, problem, problem_response, row_of
-from gateway.express import Express
 from gateway.limits import RateExceeded
 from gateway.metrics import Metrics
 from gateway.middleware import CrossOrigin, Observed
@@ -27,6 +26,7 @@ from gateway.protocol import EXPRESS
 from gateway.routing import Resource
 from gateway.services import Services, open_services
 from gateway.settings import Settings
+from gateway.shortcut import Shortcut
 from gateway.throttle import Throttle, Tolls, too_many_requests
 from storage.errors import MediaError
 
@@ -55,10 +55,15 @@ def create_app(settings: Settings | None = None, *, extra: Extra | None = None) 
     )
 
     handlers = {**dict.fromkeys(TABLE, _failed), HTTPException: _refused, RateExceeded: _throttled}
-    around = [Middleware(Observed, metrics=metrics, access_log=access_log), *_cors(settings), _throttle(tolls, metrics)]
+    around = [
+        Middleware(Observed, metrics=metrics, access_log=access_log),
+        Middleware(Shortcut),
+        *_cors(settings),
+        _throttle(tolls, metrics),
+    ]
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Express]]:
+    async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, object]]:
         async with aclosing(access_log), AsyncExitStack() as stack:
             opening = open_services(settings, metrics, registry, tolls=tolls, access_log=access_log)
             services = await stack.enter_async_context(opening)
@@ -70,7 +75,7 @@ def create_app(settings: Settings | None = None, *, extra: Extra | None = None) 
                 await stack.enter_async_context(backstage(inside, host=host, port=port))
             if extra is not None:
                 app.router.routes.extend(await stack.enter_async_context(extra(services)))
-            yield {EXPRESS: services.express}  # where the server's protocol looks for it
+            yield {EXPRESS: services.express, Shortcut.STATE: services.shortcut}
 
     app = Starlette(lifespan=lifespan, middleware=around, exception_handlers=handlers)
     app.router.redirect_slashes = False  # every resource has one URL

@@ -50,14 +50,17 @@ def serve(
     """Serve HTTP; on SQLite with the ingest worker beside it. Migrates the database first."""
     os.environ["MEDIA_LISTEN_HOST"] = host or "0.0.0.0"  # noqa: S104 what an empty host means to the server
     with ExitStack() as stack:
-        _share_metrics(stack)
+        settings = _settings()
+        has_worker = worker if worker is not None else settings.queue_url.startswith("sqlite")
+        if has_worker or workers > 1:  # and before the metrics are imported: counting alone costs a fourth
+            _share_metrics(stack)
         from gateway import serving
 
-        settings = _settings(with_provider=True)
+        _check(settings)
         serving.exit_on_signals()
         serving.listen(host, port).close()  # uvicorn would find out only when everything else runs
         asyncio.run(serving.migrate(settings))
-        if worker if worker is not None else settings.queue_url.startswith("sqlite"):
+        if has_worker:
             stack.enter_context(serving.worker_beside(grace=settings.gateway.graceful_timeout))
         serving.serve(settings, host=settings.gateway.listen_host, port=port, workers=workers)
 
@@ -263,10 +266,14 @@ def _settings(*, with_provider: bool = False) -> "Settings":
 
     settings = Settings.load()
     if with_provider:
-        from gateway.services import check
-
-        asyncio.run(check(settings))
+        _check(settings)
     return settings
+
+
+def _check(settings: "Settings") -> None:
+    from gateway.services import check
+
+    asyncio.run(check(settings))
 
 
 def _stop(message: str) -> NoReturn:

@@ -10,11 +10,11 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from gateway.admission import Admission
+from gateway.answers import Answers, DecidedFrom
 from gateway.audit import Action
 from gateway.delivery import Delivery
 from gateway.disposition import variant_filename
 from gateway.errors import BadRequest, Deleted, NotFound, Quarantined
-from gateway.express import DecidedFrom, Express
 from gateway.metrics import Metrics
 from gateway.playlists import credential_of, readdressed
 from gateway.responses import Asked, Decision, decide, send_body, send_bodyless
@@ -47,7 +47,7 @@ class MediaReader:
         showing: Showing,
         delivery: Delivery,
         metrics: Metrics,
-        express: Express,
+        answers: Answers,
     ) -> None:
         self._admission = admission
         self._records = records
@@ -55,7 +55,7 @@ class MediaReader:
         self._showing = showing
         self._delivery = delivery
         self._metrics = metrics
-        self._express = express
+        self._answers = answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -159,13 +159,14 @@ class MediaReader:
         await send_bodyless(sent, send)
         self._metrics.served(Source.STORAGE, handed_over.status, perf_counter() - answer.began, 0)
         if answer.decided_from is not None:
-            self._express.remember_hand_over(answer.decided_from, sent, record)
+            self._answers.remember_hand_over(answer.decided_from, sent, record)
         return True
 
     def _remember(self, answer: "_Answer", decision: Decision, representation: Representation) -> None:
         """Let the next such request be answered at once; not what is on its way, nor what has to be read."""
-        if answer.decided_from is not None and representation.verified and not answer.is_playlist:
-            self._express.remember(answer.decided_from, decision, answer.record, representation)
+        lies_still = representation.verified and representation.source is not Source.PROVIDER
+        if answer.decided_from is not None and lies_still and not answer.is_playlist:
+            self._answers.remember(answer.decided_from, decision, answer.record, representation)
 
     async def _stream(self, answer: "_Answer", receive: Receive, send: Send) -> None:
         def want(representation: Representation) -> tuple[ByteRange, ...] | None:
@@ -183,7 +184,7 @@ class MediaReader:
             if bodyless:
                 await send_bodyless(timed, send)
         self._metrics.served(representation.source, decision.status, first_byte, sent)
-        if representation.source is Source.CACHE and decision.parts is None:
+        if decision.parts is None:
             self._remember(answer, decision, representation)
 
 

@@ -1,22 +1,21 @@
 """Answers as they go over the wire, kept by all that they depend on, as caches do by ``Vary`` (RFC 9111 4.1)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
-from cachetools import LRUCache
 from starlette.types import Scope
 
 from gateway.accesslog import Line
 from gateway.forwarded import Fields
+from gateway.responses import Decision, RawHeaders
 from storage.record import MediaRecord, Variant
 from storage.representation import Source
 from storage.store import ByteRange
 
 _AUTO = b"variant=auto"
-MAX_ANSWERS = 4096  # of some 1.5 KB each
 
 
 class Role(IntEnum):
@@ -96,41 +95,78 @@ def negotiates(target: bytes) -> bool:
     return _AUTO in target
 
 
+class Route(Protocol):
+    """What answered, as metrics and log name it."""
+
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """One answer, and what has to be so that it still holds."""
 
     status: int
+    fields: RawHeaders
+    """Without those that belong to a single answer."""
     head: bytes
-    """The fields, each with its end of line, but for those that belong to a single answer."""
+    """The same as they go over the wire."""
     body: ByteRange | None
-    """What is sent of the body that is in memory; None: nothing."""
+    """What is sent of the medium; None: nothing."""
     source: Source
     in_memory: bool | None
-    """Whether the body has to be in the memory cache, or must not be; None where it does not matter."""
+    """Whether the medium has to be in memory, or must not be; None where it does not matter."""
     record: MediaRecord
     """As the record cache has it."""
     variants: Mapping[str, Variant] | None
     """The same of the variants, where they matter."""
     shown: MediaRecord
     """The record with the variant that is served in place of the original."""
+    address: tuple[str, str]
+    """Of the medium in memory: workspace and SHA-256."""
     credential: str
     """What pays besides the address; empty where nobody pays."""
     until: float
     """Unix seconds."""
     peer: str | None
     """The address of the proxy that alone is answered so; None: everybody."""
+    method: str
+    route: Route
     line: Line
-    route: str
-    """For metrics."""
+
+    @classmethod
+    def of(cls, scope: Scope, decision: Decision, *, shown: MediaRecord, body: ByteRange | None, **holds: Any) -> Self:
+        """Prepare the answer to a request as it was decided; ``holds`` are further attributes."""
+        stored = shown.stored
+        if stored is None:
+            raise ValueError("nothing can be prepared of what is not stored")
+        fields = [field for field in decision.headers if field[0] != b"server-timing"]
+        method, route, size = scope["method"], scope["route"], body.length if body is not None else 0
+        line = Line.of(
+            method, scope["path"], route=route.name, status=decision.status, source=holds["source"], size=size
+        )
+        return cls(
+            status=decision.status,
+            fields=fields,
+            head=encoded(fields),
+            body=body,
+            shown=shown,
+            address=(stored.workspace_id, stored.sha256),
+            method=method,
+            route=route,
+            line=line,
+            **holds,
+        )
+
+    @property
+    def part(self) -> ByteRange | None:
+        """What is sent of the medium where that is not all of it."""
+        stored = self.shown.stored
+        return self.body if stored is None or self.size != stored.size else None
 
     @property
     def size(self) -> int:
         """The bytes of the body that is sent."""
         return self.body.length if self.body is not None else 0
-
-
-Answers = LRUCache[bytes, Prepared]
 
 
 def target_of(scope: Scope) -> bytes:
@@ -140,7 +176,7 @@ def target_of(scope: Scope) -> bytes:
     return path + b"?" + query if query else path
 
 
-def encoded(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
+def encoded(fields: Fields) -> bytes:
     """Return header fields as HTTP/1.1 has them (RFC 9112 section 5)."""
     return b"".join([b"%b: %b\r\n" % field for field in fields])
 

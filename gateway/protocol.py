@@ -6,7 +6,7 @@ import socket
 import struct
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 from uuid import uuid4
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -27,6 +27,45 @@ class Express(Protocol):
         """Return what to write for a request without a body, or None: it is for the application."""
 
 
+class Corked:
+    """A transport that sends what is written in one turn of the event loop by one system call, as far as it is small.
+
+    A head and the body that is there already would otherwise cost the kernel, and the client, two.
+    """
+
+    _LARGE = 64 * 1024  # bytes that are not worth being copied
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._waiting = b""
+
+    def write(self, data: bytes) -> None:
+        """Send the data at the end of this turn at latest."""
+        if not self._waiting and len(data) < self._LARGE:
+            self._waiting = data
+            self._loop.call_soon(self.flush)
+        elif len(self._waiting) + len(data) < self._LARGE:
+            self._waiting += data
+        else:
+            self.flush()
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send what waits."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, b""
+            self._transport.write(waiting)
+
+    def close(self) -> None:
+        """Close behind what waits."""
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class LeanProtocol(HttpToolsProtocol):
     """Holds no chunk in user space beyond the one that the kernel has not taken whole, and no connection for nothing.
 
@@ -43,6 +82,7 @@ class LeanProtocol(HttpToolsProtocol):
     write_patience: ClassVar[float] = 60.0  # seconds in which a client takes no byte of what waits for it
 
     _transport: asyncio.Transport
+    _corked: Corked
     _in_head = False
     _is_answered = False
     _head_size = 0
@@ -54,6 +94,8 @@ class LeanProtocol(HttpToolsProtocol):
         super().connection_made(transport)  # type: ignore[arg-type] # uvicorn narrows the type
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=0)
+        self._corked = Corked(self._transport, self.loop)
+        self.transport = cast("asyncio.Transport", self._corked)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -112,6 +154,7 @@ class LeanProtocol(HttpToolsProtocol):
         pieces = express.answer(self.parser.get_method(), self.url, self.headers, peer, server_fields)
         if pieces is None:
             return False
+        self._corked.flush()
         for piece in pieces:
             self._transport.write(piece)
         self.server_state.total_requests += 1

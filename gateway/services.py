@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from gateway.acceleration import Acceleration
 from gateway.accesslog import AccessLog
 from gateway.admission import Admission
+from gateway.answers import Answers
 from gateway.audit import Audit
 from gateway.auth import Gatekeeper
 from gateway.delivery import Delivery, Redirection
@@ -24,6 +25,7 @@ from gateway.metrics import Metrics
 from gateway.minting import Minter
 from gateway.operations import Operations
 from gateway.settings import ConfigurationError, GatewaySettings, Settings
+from gateway.shortcut import Way
 from gateway.showing import Showing
 from gateway.signing import Signer
 from gateway.throttle import Tolls
@@ -54,6 +56,7 @@ class Services:
     operations: Operations
     signer: Signer
     express: Express
+    shortcut: Way
 
 
 async def check(settings: Settings) -> None:
@@ -86,15 +89,14 @@ def _services(foundation: Foundation, verifier: Verifier | None, tolls: Tolls, a
     admission = _admission(foundation, signer, verifier)
     cached_records, cached_variants = RecordCache(records.get), VariantCache(foundation.renditions.of)
     bodies = BodyCache(settings.storage.cache_bytes, max_item=settings.storage.cache_item_bytes)
-    express = Express(
+    answers = Answers(
         records=cached_records,
         variants=cached_variants,
         bodies=bodies,
         tolls=tolls,
         barred=admission.certificate_fields,
-        metrics=foundation.metrics,
-        access_log=access_log,
     )
+    retrieval = _retrieval(foundation, bodies)
     wants_ingest = settings.ingest.ingest != "off"
     registry = Registry(
         records=records,
@@ -111,11 +113,11 @@ def _services(foundation: Foundation, verifier: Verifier | None, tolls: Tolls, a
         media=MediaReader(
             admission=admission,
             records=cached_records,
-            retrieval=_retrieval(foundation, bodies),
+            retrieval=retrieval,
             showing=Showing(variants=cached_variants, rendering=foundation.rendering),
             delivery=_delivery(foundation, minter),
             metrics=foundation.metrics,
-            express=express,
+            answers=answers,
         ),
         messages=Messages(admission=admission, registry=registry, infos=Infos(foundation.renditions, minter)),
         urls=Urls(admission=admission, minter=minter, registry=registry),
@@ -126,7 +128,8 @@ def _services(foundation: Foundation, verifier: Verifier | None, tolls: Tolls, a
         ),
         operations=_operations(foundation, bodies),
         signer=signer,
-        express=express,
+        express=Express(answers, metrics=foundation.metrics, access_log=access_log),
+        shortcut=Way(answers, retrieval, foundation.metrics),
     )
 
 

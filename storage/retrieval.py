@@ -13,7 +13,7 @@ from storage.flights import Flights, StoredMeanwhile
 from storage.layers import Deadlines, ProviderLayer, StorageLayer
 from storage.record import MediaRecord, StoredObject
 from storage.representation import Opened, Representation, Want
-from storage.store import ObjectStore
+from storage.store import ByteRange, ObjectStore
 
 log = structlog.get_logger()
 
@@ -95,6 +95,20 @@ class Retrieval:
         """
         async with AsyncExitStack() as stack:
             yield await self._first(record, want, stack)
+
+    @asynccontextmanager
+    async def open_stored(self, record: MediaRecord, byte_range: ByteRange | None) -> AsyncIterator[Opened]:
+        """Open a record's object, or one range of it, in the store or in memory, and nowhere else.
+
+        Raises:
+            StorageError: It cannot be read there, or is to be asked from the provider first.
+        """
+        stored = self.readable(record)
+        if stored is None or not self._storage_first:
+            raise ObjectNotFound
+        ranges = (byte_range,) if byte_range is not None else None
+        async with self._storage.open(record, stored, lambda _: ranges) as opened:
+            yield opened
 
     async def _first(self, record: MediaRecord, want: Want, stack: AsyncExitStack) -> Opened:
         stored = self.readable(record)

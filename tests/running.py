@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
+from gateway.protocol import LeanProtocol
 from gateway.settings import Settings
 
 API_KEY = "test-api-key"
@@ -60,7 +61,7 @@ async def serving(app: ASGIApp, **config: object) -> AsyncIterator[str]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
         options: dict[str, object] = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 2}
-        options |= {"proxy_headers": False} | config
+        options |= {"proxy_headers": False, "http": LeanProtocol} | config  # as in production
         server = uvicorn.Server(uvicorn.Config(app, lifespan="on", **options))  # type: ignore[arg-type] # passed through
         task = asyncio.create_task(server.serve(sockets=[listening]))
         await until(lambda: server.started or task.done())

@@ -33,7 +33,7 @@ def clock() -> Clock:
 @pytest.fixture
 def open_limited(open_scene: OpenScene, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> OpenLimited:
     """Open a gateway behind a proxy on loopback, with limits that go by the clock."""
-    monkeypatch.setattr("gateway.app.Limits", partial(Limits, clock=clock))
+    monkeypatch.setattr("gateway.throttle.Limits", partial(Limits, clock=clock))
 
     @asynccontextmanager
     async def opened(**variables: str) -> AsyncIterator[Scene]:
@@ -258,7 +258,7 @@ async def test_a_flood_of_forged_tokens_leaves_nothing_behind_and_holds_up_nobod
         made.append(Limits(*rates))
         return made[-1]
 
-    monkeypatch.setattr("gateway.app.Limits", remembered)
+    monkeypatch.setattr("gateway.throttle.Limits", remembered)
     async with open_scene(**ACCESS, **PROXY) as scene:
         message = await scene.message()
         flood = asyncio.create_task(forged_requests(scene.gateway.url, message.path))
