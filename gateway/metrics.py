@@ -66,6 +66,21 @@ class Metrics:
         self.cache_bytes = Gauge(
             "media_gateway_cache_bytes", "Bytes in the memory cache.", registry=registry, multiprocess_mode="livesum"
         )
+        self.cache_entries = Gauge(
+            "media_gateway_cache_entries", "Bodies in the memory cache.", registry=registry, multiprocess_mode="livesum"
+        )
+        self.cache_evictions = Counter(
+            "media_gateway_cache_evicted", "Bodies that had to go from memory.", ("queue",), registry=registry
+        )
+        self.disk_cache_events = Counter(
+            "media_gateway_disk_cache_events", "Reads and copies of the disk cache.", ("event",), registry=registry
+        )
+        self.disk_cache_bytes = Gauge(
+            "media_gateway_disk_cache_bytes",
+            "Bytes on the disk cache's disk.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self.webhooks = Counter("media_gateway_webhooks", "Webhooks received.", ("outcome",), registry=registry)
         self.jobs = Histogram(
             "media_gateway_ingest_job_duration_seconds",
@@ -153,6 +168,18 @@ class Metrics:
     def cache_read(self, *, hit: bool) -> None:
         """Count a read of the memory cache."""
         (self.cache_hits if hit else self.cache_misses).inc()
+
+    def cache_evicted(self, queue: str) -> None:
+        """Count a body that had to go from memory: a ``new`` one that was not read again, or a ``popular`` one."""
+        self.cache_evictions.labels(queue).inc()
+
+    def disk_cache(self, event: str, count: int = 1) -> None:
+        """Count what became of reads and copies."""
+        self.disk_cache_events.labels(event).inc(count)
+
+    def disk_cache_holds(self, size: int) -> None:
+        """Show the bytes on the disk."""
+        self.disk_cache_bytes.set(size)
 
     def fallback(self, outcome: str) -> None:
         """Count a stored medium that was asked from the provider."""

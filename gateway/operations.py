@@ -96,6 +96,7 @@ class Operations:
             raise Forbidden if "authorization" in request.headers else Unauthorized("The operators' token is needed.")
         self._metrics.breaker_states(self._breakers())
         self._metrics.cache_bytes.set(self._cache.size)
+        self._metrics.cache_entries.set(len(self._cache))
         registry = self._registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()

@@ -88,7 +88,11 @@ def _services(foundation: Foundation, verifier: Verifier | None, tolls: Tolls, a
     minter = Minter(signer, settings.cdn.edge())
     admission = _admission(foundation, signer, verifier)
     cached_records, cached_variants = RecordCache(records.get), VariantCache(foundation.renditions.of)
-    bodies = BodyCache(settings.storage.cache_bytes, max_item=settings.storage.cache_item_bytes)
+    bodies = BodyCache(
+        settings.storage.cache_bytes,
+        max_item=settings.storage.cache_item_bytes,
+        evicted=foundation.metrics.cache_evicted,
+    )
     answers = Answers(
         records=cached_records,
         variants=cached_variants,

@@ -1,9 +1,10 @@
 """Opens the configured object store behind its policy."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 
 from gateway.metrics import Metrics
+from storage.disk import DiskCachedStore
 from storage.local import LocalStore
 from storage.middleware import MeteredStore, RetryingStore
 from storage.s3 import Hedging, R2Store, S3Config, S3Store
@@ -23,7 +24,16 @@ async def open_store(settings: StorageSettings, metrics: Metrics) -> AsyncIterat
             store = await stack.enter_async_context(S3Store(_s3_config(settings), hedging=hedging))
         else:
             store = await stack.enter_async_context(R2Store(_r2_config(settings), hedging=hedging))
-        yield MeteredStore(RetryingStore(store), metrics.storage_operation)
+        metered = MeteredStore(RetryingStore(store), metrics.storage_operation)
+        yield await stack.enter_async_context(_cached(metered, settings, metrics))
+
+
+def _cached(
+    store: ObjectStore, settings: StorageSettings, metrics: Metrics
+) -> AbstractAsyncContextManager[ObjectStore]:
+    if not settings.disk_cache_bytes or settings.backend == "local":  # whose objects lie on a disk of the node already
+        return nullcontext(store)
+    return DiskCachedStore(store, settings.copies_path, max_bytes=settings.disk_cache_bytes, observer=metrics)
 
 
 def _s3_config(settings: StorageSettings) -> S3Config:

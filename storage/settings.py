@@ -35,6 +35,8 @@ class StorageSettings(BaseSettings):
     database_url: DatabaseUrl | None = Field(None, alias="MEDIA_DATABASE_URL", repr=False)
     cache_bytes: int = Field(64 * 1024**2, alias="MEDIA_CACHE_BYTES", ge=0)
     cache_item_bytes: int = Field(4 * 1024**2, alias="MEDIA_CACHE_ITEM_BYTES", ge=0)
+    disk_cache_bytes: int = Field(0, alias="MEDIA_DISK_CACHE_BYTES", ge=0)
+    disk_cache_path: Path | None = Field(None, alias="MEDIA_DISK_CACHE_PATH")
 
     s3_bucket: str | None = Field(None, alias="AWS_S3_BUCKET")
     s3_access_key_id: str | None = Field(None, alias="AWS_ACCESS_KEY_ID")
@@ -84,6 +86,11 @@ class StorageSettings(BaseSettings):
     def spool_path(self) -> Path:
         """The folder that flights fill, shared by all processes of the node."""
         return self.path / "spool"
+
+    @property
+    def copies_path(self) -> Path:
+        """The folder of copies of a far store's objects, shared by all processes of the node."""
+        return self.disk_cache_path or self.path / "cache"
 
     @property
     def scratch_path(self) -> Path:

@@ -37,6 +37,7 @@ def test_without_any_variable_everything_lies_below_one_folder() -> None:
     assert settings.path == Path(".media")
     assert settings.records_url == f"sqlite:///{Path('.media/gateway.db').absolute()}"
     assert settings.spool_path == Path(".media/spool")
+    assert settings.copies_path == Path(".media/cache")
 
 
 def test_only_the_variables_of_the_contract_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
