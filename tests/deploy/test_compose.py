@@ -18,7 +18,7 @@ COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ("gateway", "worker")
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
-PORTS = {"postgres": 5432, "prometheus": 9090, "grafana": 3000}  # of images that are not ours
+PORTS = {"postgres": 5432, "nginx": 8081, "prometheus": 9090, "grafana": 3000}  # of images that are not ours
 _VARIABLE = re.compile(r"\$\{(\w+)(?::[?-]([^}]*))?\}")
 _EXAMPLE = re.compile(r"^#?([A-Z0-9_]+)=(.*)$", re.MULTILINE)
 
@@ -132,9 +132,9 @@ def test_processes_of_the_node_share_spool_and_objects(service: str) -> None:
     assert f"VOLUME {folder[1]}" in DOCKERFILE
 
 
-def test_only_gateway_and_grafana_are_published_and_on_loopback() -> None:
+def test_only_who_has_clients_is_published_and_on_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published.keys() == {"gateway", "grafana"}
+    assert published.keys() == {"gateway", "grafana", "nginx"}
     for name, ports in published.items():
         assert [_interpolated(port, {}) for port in ports] == [f"127.0.0.1:{_port(name)}:{_port(name)}"]
 
@@ -164,6 +164,17 @@ def test_grafana_finds_prometheus_and_the_dashboards() -> None:
     assert source["url"] == f"http://prometheus:{_port('prometheus')}"
     assert f"../grafana/dashboards:{provider['options']['path']}:ro" in mounts
     assert "../grafana/provisioning:/etc/grafana/provisioning:ro" in mounts
+
+
+def test_nginx_gets_what_its_configuration_wants() -> None:
+    template = (DEPLOY / "nginx" / "templates" / "media-gateway.conf.template").read_text()
+    environment = SERVICES["nginx"]["environment"]
+    assert {name for name, _ in _VARIABLE.findall(template)} == set(environment)
+    assert environment["GATEWAY_ADDRESS"] == f"gateway:{_port('gateway')}"
+    assert environment["LISTEN"] == str(_port("nginx"))
+    assert f"media:{environment['FILES_FOLDER']}:ro" in SERVICES["nginx"]["volumes"]
+    explained = re.findall(r"^#   ([A-Z_]+)  ", template, re.MULTILINE)
+    assert set(explained) == set(environment)
 
 
 def test_the_image_has_stages_no_compiler_and_no_root() -> None:
