@@ -17,9 +17,10 @@ from gateway.disposition import variant_filename
 from gateway.errors import BadRequest, Deleted, NotFound, Quarantined
 from gateway.metrics import Metrics
 from gateway.playlists import credential_of, readdressed
+from gateway.prepared import negotiates, target_of
 from gateway.responses import Asked, Decision, decide, send_body, send_bodyless
 from gateway.showing import Showing, Shown
-from gateway.variants import HLS, MASTER, ORIGINAL, PLAYLIST_TYPE, VARIANTS
+from gateway.variants import AUTO, HLS, MASTER, ORIGINAL, PLAYLIST_TYPE, VARIANTS
 from ingest.cdn.purge import path_segment, tags_for
 from storage.cache import RecordCache
 from storage.errors import MediaError, OriginGone
@@ -86,7 +87,8 @@ class MediaReader:
         peer = scope["client"][0] if scope.get("client") else ""
         answer = _Answer(asked, shown.record, credential_of(query), folder, began, peer)
         self._admission.done(Action.READ, scope, grant, record, variant=shown.name)
-        if shown.final and self._admission.may_repeat(grant, record):
+        told_apart = variant != AUTO or negotiates(target_of(scope))
+        if shown.final and told_apart and self._admission.may_repeat(grant, record):
             answer.decided_from = DecidedFrom(scope, record, shown.variants, grant)
         try:
             await self._serve(answer, receive, send)
