@@ -2,15 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection
+from math import inf
 from typing import Generic, TypeVar
 
-from cachetools import TTLCache
+from cachetools import LRUCache
 
+from storage.changes import Feed
 from storage.record import MediaRecord, Variant
 
 RECORD_TTL = 2.0  # seconds; how long another process's change may stay unseen
+MAX_AGE = 300.0  # seconds after which the database is asked again, although no change has been told
+UNKNOWN_TTL = 1.0  # seconds; a message that has just become known to another process is told of by nobody
 MAX_RECORDS = 10_000
+MAX_UNKNOWN = 1000
+_EVERYTHING = ""  # no key
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -56,47 +63,138 @@ async def _run(work: Callable[[], Awaitable[V]]) -> V:
     return await work()
 
 
-class Momentary(Generic[V]):
-    """Answers of the database for a moment: a crowd that asks for one thing asks the database once."""
+class Remembered(Generic[V]):
+    """Answers of the database, each for as long as it is known to be true.
+
+    That is a moment from when it was asked for; or from the last look into the feed of changes, which drops what has
+    changed until then. So nothing is believed longer than a moment after it has changed, whatever fails.
+    """
 
     def __init__(
         self,
         load: Callable[[str], Awaitable[V | None]],
         *,
+        feed: Feed | None = None,
         ttl: float = RECORD_TTL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take what asks the database, for how many seconds to believe it, and a clock that never goes back."""
+        """Take what asks the database by a key, and what tells of changes.
+
+        Args:
+            load: Returns what there is now, or None.
+            feed: Without it, and while it fails, every answer is believed for a moment only.
+            ttl: The moment, in seconds.
+            clock: That of the feed.
+        """
         self._load = load
-        self._known: TTLCache[str, V] = TTLCache(MAX_RECORDS, ttl, clock)
-        self._loading: Coalesced[str, V | None] = Coalesced()
-        self._changes = 0
+        self._feed = feed
+        self._ttl = ttl
+        self._clock = clock
+        self._known: OrderedDict[str, tuple[V, float]] = OrderedDict()
+        self._keys_about: dict[str, set[str]] = {}
+        self._unknown: LRUCache[str, float] = LRUCache(MAX_UNKNOWN)
+        self._loading: Coalesced[tuple[str, int], V | None] = Coalesced()
+        self._dropped: dict[object, set[str]] = {}  # by every question that waits for its answer
+        if feed is not None:
+            feed.tell(self)
+
+    def about(self, value: V) -> str | None:
+        """Return the id of the object by whose changes an answer changes too, if that is not its key."""
+        del value
+        return None
 
     def peek(self, key: str) -> V | None:
-        """Return what `get` would without asking the database, or None; one object for as long as it is valid."""
-        return self._known.get(key)
+        """Return what `get` would without asking the database, or None.
+
+        It is one object for as long as the answer stays the same, even if the database has been asked again.
+        """
+        known = self._known.get(key)
+        if known is None or not self._is_believed(known[1]):
+            return None
+        self._known.move_to_end(key)
+        return known[0]
 
     async def get(self, key: str) -> V | None:
-        """Return what is known by that key, at most a moment old; what is unknown is never remembered."""
+        """Return what is known by that key."""
         known = self.peek(key)
-        if known is not None:
+        if known is not None or self._clock() - self._unknown.get(key, -inf) < UNKNOWN_TTL:
             return known
-        return await self._loading.get(key, lambda: self._fetch(key))
+        # Nobody joins who comes more than a moment after the question: the answer may be older than that.
+        return await self._loading.get((key, self._moment()), lambda: self._fetch(key))
 
     def forget(self, key: str) -> None:
-        """Drop what this process has changed."""
-        self._changes += 1
-        self._known.pop(key, None)
-        self._loading.forget(key)
+        """Drop what this process has changed; whoever asks from now on sees the change."""
+        self.drop([key])
+        self._loading.forget((key, self._moment()))
+
+    def drop(self, subjects: Collection[str] | None) -> None:
+        """Drop what has changed, by its key or its object's id; everything for None."""
+        for dropped in self._dropped.values():
+            dropped.update(subjects if subjects is not None else [_EVERYTHING])
+        if subjects is None:
+            for forgotten in (self._known, self._keys_about, self._unknown):
+                forgotten.clear()
+            return
+        for subject in subjects:
+            self._unknown.pop(subject, None)
+            for key in (subject, *self._keys_about.get(subject, ())):
+                self._remove(key)
+
+    def _moment(self) -> int:
+        return int(self._clock() / self._ttl)
+
+    def _is_believed(self, asked: float) -> bool:
+        now = self._clock()
+        if now - asked < self._ttl:
+            return True
+        return self._feed is not None and now - self._feed.current < self._ttl and now - asked < MAX_AGE
 
     async def _fetch(self, key: str) -> V | None:
-        changes = self._changes
-        found = await self._load(key)
-        if found is not None and changes == self._changes:  # else it may be what was there before the change
-            self._known[key] = found
-        return found
+        question, asked = object(), self._clock()
+        dropped = self._dropped[question] = set()
+        try:
+            found = await self._load(key)
+        finally:
+            del self._dropped[question]
+        about = self.about(found) if found is not None else None
+        if not dropped.isdisjoint((key, about, _EVERYTHING)):
+            return found  # it may be what was there before the change
+        if found is None:
+            self._unknown[key] = asked
+            return None
+        return self._keep(key, found, asked)
+
+    def _keep(self, key: str, value: V, asked: float) -> V:
+        before, before_asked = self._known.get(key, (None, -inf))
+        if before is not None and (before_asked > asked or before == value):
+            self._known[key] = (before, max(asked, before_asked))
+            return before
+        self._remove(key)
+        self._known[key] = (value, asked)
+        about = self.about(value)
+        if about is not None:
+            self._keys_about.setdefault(about, set()).add(key)
+        if len(self._known) > MAX_RECORDS:
+            self._remove(next(iter(self._known)))
+        return value
+
+    def _remove(self, key: str) -> None:
+        known = self._known.pop(key, None)
+        about = self.about(known[0]) if known is not None else None
+        if about is not None:
+            keys = self._keys_about[about]
+            keys.discard(key)
+            if not keys:
+                del self._keys_about[about]
 
 
-RecordCache = Momentary[MediaRecord]
-VariantCache = Momentary[dict[str, Variant]]
-"""Variants by name, by the id of their object."""
+class RecordCache(Remembered[MediaRecord]):
+    """Records by the id of their message."""
+
+    def about(self, value: MediaRecord) -> str | None:
+        """Return the id of the object that the message refers to."""
+        return value.stored.id if value.stored is not None else None
+
+
+class VariantCache(Remembered[dict[str, Variant]]):
+    """Variants by name, by the id of their object."""

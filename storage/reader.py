@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import psycopg
 from cachetools import LRUCache
-from sqlalchemy import Dialect, Select
+from sqlalchemy import Dialect, Select, TextualSelect
 from sqlalchemy.sql.compiler import ExpandedState, SQLCompiler
 
 LENGTHS = 200  # of a question's list, for each of which there is a statement of its own
@@ -28,7 +28,7 @@ class Question:
     columns' types say.
     """
 
-    def __init__(self, statement: Select[Any]) -> None:
+    def __init__(self, statement: Select[Any] | TextualSelect) -> None:
         self.statement = statement
 
 
@@ -68,7 +68,7 @@ class Reader:
 class _Prepared:
     """A question in a dialect's words."""
 
-    def __init__(self, statement: Select[Any], dialect: Dialect) -> None:
+    def __init__(self, statement: Select[Any] | TextualSelect, dialect: Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
         if not isinstance(compiled, SQLCompiler):
             raise TypeError("not a statement")

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    func,
     text,
 )
 
@@ -143,6 +144,19 @@ variants = Table(
     Column("url", Text, nullable=False),
     Column("recipe", Integer, nullable=False),
     Column("created_at", UTCDateTime, nullable=False),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    # What was remembered by this id, of a message or of an object, is out of date. Triggers write it (revision 0003).
+    Column("subject", String(255), nullable=False),
+    # PostgreSQL's number of the transaction that wrote it: ids are given out earlier than rows become visible.
+    Column("transaction_id", BigInteger),
+    Column("changed_at", UTCDateTime, nullable=False, server_default=func.current_timestamp()),
+    Index("ix_changes_transaction", "transaction_id"),
+    sqlite_autoincrement=True,  # else an id would come again once the newest rows are deleted
 )
 
 workers = Table(

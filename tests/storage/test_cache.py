@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.cache import Coalesced, RecordCache
+from storage.cache import MAX_RECORDS, Coalesced, RecordCache
 from storage.errors import RecordsUnavailable
 from storage.record import MediaRecord
+from tests.messages import stored
 from tests.storage.flying import turns
 from tests.storage.reading import a_record
 
@@ -151,14 +152,74 @@ async def test_a_look_asks_nobody() -> None:
     assert cache.peek("m") is None
 
 
-async def test_an_unknown_message_is_asked_for_every_time() -> None:
+async def test_an_unknown_message_is_believed_to_be_unknown_for_a_second_at_most() -> None:
+    now = 0.0
     database = Database(None)
-    cache = RecordCache(database.load)
+    cache = RecordCache(database.load, clock=lambda: now)
     assert await cache.get("m") is None
 
     database.record = RECORD
 
+    now = 0.9
+    assert await cache.get("m") is None
+    assert database.asked == 1
+    now = 1.1
     assert await cache.get("m") is RECORD
+
+
+async def test_a_message_that_we_have_just_registered_is_known() -> None:
+    database = Database(None)
+    cache = RecordCache(database.load)
+    await cache.get("m")
+
+    database.record = RECORD
+    cache.forget("m")
+
+    assert await cache.get("m") is RECORD
+
+
+async def test_what_has_not_changed_stays_the_same_object() -> None:
+    now = 0.0
+    database = Database(RECORD)
+    cache = RecordCache(database.load, ttl=2.0, clock=lambda: now)
+    await cache.get("m")
+
+    database.record = replace(RECORD)
+    now = 2.1
+
+    assert await cache.get("m") is RECORD
+    assert database.asked == 2
+
+
+async def test_nobody_joins_a_question_that_was_asked_too_long_ago() -> None:
+    now = 0.0
+    database = Database(RECORD)
+    cache = RecordCache(database.load, ttl=2.0, clock=lambda: now)
+    database.gate.clear()
+    early = asyncio.create_task(cache.get("m"))
+    await turns()
+    now, database.record = 2.1, CHANGED
+    late = asyncio.create_task(cache.get("m"))
+    await turns()
+    database.gate.set()
+
+    assert await early is RECORD
+    assert await late is CHANGED
+    assert await cache.get("m") is CHANGED
+
+
+async def test_there_are_never_more_than_so_many_records() -> None:
+    async def load(message_id: str) -> MediaRecord:
+        return replace(RECORD, message_id=message_id)
+
+    cache = RecordCache(load)
+    for number in range(MAX_RECORDS + 1):
+        await cache.get(str(number))
+        cache.peek("0")
+
+    assert cache.peek("0") is not None
+    assert cache.peek("1") is None  # the one that was looked at least recently
+    assert cache.peek(str(MAX_RECORDS)) is not None
 
 
 async def test_a_crowd_asks_the_database_once() -> None:
@@ -213,3 +274,45 @@ async def test_a_database_that_is_down_is_asked_again() -> None:
         await cache.get("m")
 
     assert await cache.get("m") is RECORD
+
+
+STORED = replace(RECORD, stored=stored(id="0" * 32))
+TOLD = {"its id": ["m"], "its object": ["0" * 32], "anything": None}
+
+
+@pytest.mark.parametrize("subjects", TOLD.values(), ids=TOLD)
+async def test_what_has_changed_is_dropped(subjects: list[str] | None) -> None:
+    database = Database(STORED)
+    cache = RecordCache(database.load)
+    await cache.get("m")
+    cache.drop(["another"])
+    assert cache.peek("m") is STORED
+
+    cache.drop(subjects)
+
+    assert cache.peek("m") is None
+    assert cache._keys_about == {}
+
+
+@pytest.mark.parametrize("subjects", TOLD.values(), ids=TOLD)
+async def test_what_changes_while_it_is_asked_for_is_not_remembered(subjects: list[str] | None) -> None:
+    database = Database(STORED)
+    cache = RecordCache(database.load)
+    database.gate.clear()
+    asking = asyncio.create_task(cache.get("m"))
+    await turns()
+    cache.drop(subjects)
+    database.gate.set()
+
+    assert await asking is STORED
+    assert cache.peek("m") is None
+
+
+async def test_a_record_that_refers_to_another_object_now_is_found_by_that() -> None:
+    database = Database(STORED)
+    cache = RecordCache(database.load, ttl=1e-9)
+    await cache.get("m")
+    database.record = replace(RECORD, stored=stored(id="1" * 32))
+    await cache.get("m")
+
+    assert cache._keys_about == {"1" * 32: {"m"}}
