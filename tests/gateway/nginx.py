@@ -23,6 +23,7 @@ from tests.running import NO_TLS, eventually, free_port
 SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx"
 TEMPLATE = SHIPPED / "templates" / "media-gateway.conf.template"
 ACCEL = {"MEDIA_DELIVERY": "accel", "MEDIA_TRUSTED_PROXIES": "127.0.0.1", "MEDIA_CACHE_BYTES": "0"}
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 Reads = Literal["whole", "cached", "sliced"]
 
 _VARIABLE = re.compile(r"\$\{([A-Z_]+)\}")
@@ -97,8 +98,10 @@ def configure(folder: Path, *, processes: str = "auto", **variables: str) -> lis
 
 
 @asynccontextmanager
-async def nginx(folder: Path, *, gateway: str, files: Path, store: str | None, reads: Reads) -> AsyncIterator[Nginx]:
-    """Run nginx before a gateway, its folder of media, and perhaps a bucket."""
+async def nginx(
+    folder: Path, *, gateway: str, files: Path, store: str | None, reads: Reads, authority: Path = AUTHORITIES
+) -> AsyncIterator[Nginx]:
+    """Run nginx before a gateway, its folder of media, and perhaps a bucket that an authority certifies."""
     port, bucket = free_port(), urlsplit(store or "http://127.0.0.1:9")
     command = configure(
         folder,
@@ -107,7 +110,7 @@ async def nginx(folder: Path, *, gateway: str, files: Path, store: str | None, r
         FILES_FOLDER=str(files),
         STORE_ADDRESS=bucket.netloc,
         STORE_SCHEME=bucket.scheme,
-        STORE_CA="/etc/ssl/certs/ca-certificates.crt",
+        STORE_CA=str(authority),
         STORE_READS=reads,
         CACHE_FOLDER=str(folder / "cache"),
         ACCESS_LOG=str(folder / "access.log"),
@@ -149,6 +152,7 @@ async def accelerated(
     *,
     reads: Reads = "whole",
     store: str | None = None,
+    authority: Path = AUTHORITIES,
     **variables: str,
 ) -> AsyncIterator[tuple[Scene, Nginx]]:
     """Open a scene whose clients all ask nginx.
@@ -159,12 +163,15 @@ async def accelerated(
         s3: The environment for a bucket, in place of local files.
         reads: How nginx reads the bucket.
         store: Where nginx believes the bucket's store to be, if not where it is.
+        authority: Who has to certify it.
         variables: More of the gateway's environment.
     """
     async with open_scene(**ACCEL | (s3 or {}) | variables) as scene:
         inside, store = scene.gateway, store or (s3 or {}).get("AWS_ENDPOINT_URL_S3")
         async with (
-            nginx(folder, gateway=inside.url, files=inside.path, store=store, reads=reads) as running,
+            nginx(
+                folder, gateway=inside.url, files=inside.path, store=store, reads=reads, authority=authority
+            ) as running,
             _client(running.url, inside.client.headers) as client,
             _client(running.url) as nobody,
         ):
