@@ -44,7 +44,10 @@ def fields_of(answer: httpx.Response) -> list[tuple[str, str]]:
 async def test_every_field_is_the_one_that_the_gateway_sends(
     open_scene: OpenScene, s3: dict[str, str], tmp_path: Path, reads: Reads | None
 ) -> None:
-    variables = {"MEDIA_CORS_ORIGINS": "https://chat.example.com", "MEDIA_ORIGIN_SECRET": "origin-secret"}
+    variables: dict[str, Any] = {
+        "MEDIA_CORS_ORIGINS": "https://chat.example.com",
+        "MEDIA_ORIGIN_SECRET": "origin-secret",
+    }
     bucket = s3 if reads else None
     async with accelerated(open_scene, tmp_path / "nginx", bucket, reads=reads or "whole", **variables) as (
         scene,
