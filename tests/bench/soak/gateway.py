@@ -19,12 +19,13 @@ from gateway.signing import Signer
 from tests.bench.soak.provider import Provider
 from tests.bench.soak.truth import Answer
 from tests.bench.speed.targets import PLENTY
-from tests.running import API_KEY, SIGNING_KEY, environment, eventually, free_port, process, started
+from tests.running import API_KEY, SIGNING_KEY, environment, eventually, free_port, process
 
 JWT_SECRET = "soak-jwt-secret-of-at-least-32-bytes"
 ORIGIN_SECRET = "soak-origin-secret"
 BUCKET = "soak"
 PATIENCE = 100.0  # seconds for one request: longer than the provider may take
+START = 180.0  # seconds for all processes to start, on a machine that has other work to do
 HOST_KEY = {"X-API-Key": API_KEY}
 
 
@@ -97,7 +98,7 @@ async def open_gateway(folder: Path, plan: Plan, provider: Provider) -> AsyncIte
         output = stack.enter_context(log.open("wb"))
         arguments = ("serve", "--worker", "--workers", str(plan.workers), "--port", str(port))
         child = stack.enter_context(process(*arguments, env=env, stdout=output, stderr=output))
-        await started(url)
+        await eventually(lambda: _answers(f"{url}/healthz", "GET"), START)
         connector = aiohttp.TCPConnector(limit=0)
         timeout = aiohttp.ClientTimeout(total=PATIENCE)
         client = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
@@ -133,17 +134,17 @@ async def _moto() -> AsyncIterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with _running([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]):
-        async with aiohttp.ClientSession() as session:
-
-            async def made() -> bool:
-                try:
-                    async with session.put(f"{url}/{BUCKET}") as answer:
-                        return answer.ok
-                except aiohttp.ClientError:
-                    return False
-
-            await eventually(made)
+        await eventually(lambda: _answers(f"{url}/{BUCKET}", "PUT"), START)
         yield url
+
+
+async def _answers(url: str, method: str) -> bool:
+    async with aiohttp.ClientSession() as session:
+        try:
+            async with session.request(method, url) as answer:
+                return answer.ok
+        except aiohttp.ClientError:
+            return False
 
 
 @contextmanager
