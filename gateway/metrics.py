@@ -81,6 +81,12 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self.record_feed_age = Gauge(
+            "media_gateway_record_feed_age_seconds",
+            "Since when changes of records by other processes may be unseen.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self.webhooks = Counter("media_gateway_webhooks", "Webhooks received.", ("outcome",), registry=registry)
         self.jobs = Histogram(
             "media_gateway_ingest_job_duration_seconds",

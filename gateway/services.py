@@ -39,6 +39,7 @@ from ingest.subscriptions import Subscriptions
 from ingest.webhook import Intake
 from storage.bodies import BodyCache
 from storage.cache import RecordCache, VariantCache
+from storage.changes import Feed, following
 from storage.record import MediaRecord
 from storage.retrieval import Retrieval
 from storage.store import Presigner
@@ -77,17 +78,24 @@ async def open_services(
 ) -> AsyncIterator[Services]:
     """Open the foundation and build the endpoints over it; ``tolls`` and ``access_log`` are those of the middleware."""
     tolls, access_log = tolls or Tolls.of(settings.gateway), access_log or AccessLog(enabled=False)
-    async with open_verifier(settings.gateway) as verifier, open_foundation(settings, metrics, registry) as foundation:
-        yield _services(foundation, verifier, tolls, access_log)
+    async with (
+        open_verifier(settings.gateway) as verifier,
+        open_foundation(settings, metrics, registry) as foundation,
+        following(foundation.engine, metrics.record_feed_age.set) as feed,
+    ):
+        yield _services(foundation, feed, verifier, tolls, access_log)
 
 
-def _services(foundation: Foundation, verifier: Verifier | None, tolls: Tolls, access_log: AccessLog) -> Services:
+def _services(
+    foundation: Foundation, feed: Feed, verifier: Verifier | None, tolls: Tolls, access_log: AccessLog
+) -> Services:
     """Build the endpoints."""
     settings, records, queue = foundation.settings, foundation.records, foundation.queue
     signer = Signer(settings.gateway.keys(), public_url=settings.gateway.public_url)
     minter = Minter(signer, settings.cdn.edge())
     admission = _admission(foundation, signer, verifier)
-    cached_records, cached_variants = RecordCache(records.get), VariantCache(foundation.renditions.of)
+    cached_records = RecordCache(records.get, feed=feed)
+    cached_variants = VariantCache(foundation.renditions.of, feed=feed)
     bodies = BodyCache(
         settings.storage.cache_bytes,
         max_item=settings.storage.cache_item_bytes,

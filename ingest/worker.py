@@ -179,6 +179,7 @@ class Worker:
             await self._enqueue(DELETE, object_id, dead)
         for object_id in {job.subject for job in dead if job.kind == PROCESS}:  # a scanner or a store was away
             await self._enqueue(PROCESS, object_id, dead)
+        await self._records.forget_changes()
         now = datetime.now(UTC)
         await self._queue.prune(completed_before=(now - KEEP_JOBS).isoformat())
         await self._queue.prune(completed_before=(now - KEEP_DEAD).isoformat(), status=DEAD)

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -22,6 +22,7 @@ from storage.schema import changes
 INTERVAL = 0.5  # seconds between the end of a look into the feed and the next
 PATIENCE = 2.0  # seconds; what a look finds out later is of no use
 MAX_NEWS = 5000  # changes that are read at once; behind more, everything is in doubt
+KEEP = timedelta(hours=1)
 PRUNE = 5000  # rows that one transaction deletes
 
 log = structlog.get_logger()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, Integer, bindparam, delete, false, func, or_, select, tuple_, update
 
-from storage import rows
+from storage import changes, rows
 from storage.database import Database, reading, writing
 from storage.errors import RecordConflict, RecordsUnavailable
 from storage.reader import Question
@@ -260,6 +260,10 @@ class Records:
         )
         async with reading(self._database) as connection:
             return list((await connection.execute(query)).scalars())
+
+    async def forget_changes(self) -> int:
+        """Prune the feed of changes; return how many rows of it went."""
+        return await changes.prune(self._database, before=self._clock() - changes.KEEP)
 
     async def doomed_objects(self, *, limit: int = 500) -> list[str]:
         """Return the ids of objects whose bytes are still to be deleted, the longest doomed first."""
