@@ -5,7 +5,7 @@ from typing import Final, Literal, Self
 
 CONNECT_TIMEOUT: Final = 5.0  # seconds for TCP and TLS
 READ_TIMEOUT: Final = 10.0  # seconds of silence, before the first byte and between two
-RECEIVE_BUFFER: Final = 64 * 1024  # bytes; the kernel would let that of a slow reader grow to megabytes
+RECEIVE_BUFFER: Final = 128 * 1024  # bytes; the kernel would let that of a slow reader grow to megabytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
