@@ -13,7 +13,6 @@ from gateway.cloudflare import TimedHmac
 from gateway.cloudfront import CloudFrontSigner
 from gateway.minting import CloudflareEdge, CloudFrontEdge, Edge
 from ingest.cdn.cloudflare import API_URL, CloudflarePurge
-from ingest.cdn.cloudfront import CloudFrontInvalidation
 from ingest.cdn.purge import Purger
 
 
@@ -90,6 +89,8 @@ def _pem(text: str) -> bytes:
 async def open_purger(settings: CdnSettings) -> AsyncIterator[Purger | None]:
     """Open what has the CDN forget; None where it cannot be told to."""
     if settings.cdn == "cloudfront" and settings.distribution is not None:
+        from ingest.cdn.cloudfront import CloudFrontInvalidation  # noqa: PLC0415 botocore; only where it is used
+
         async with CloudFrontInvalidation(
             settings.distribution,
             by_tag=settings.purge_by == "tag",

@@ -1,10 +1,12 @@
 """The command line: ``media-gateway COMMAND``."""
 
 import asyncio
+import gc
 import json
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -72,9 +74,10 @@ def worker(
     watch_stdin: Annotated[bool, typer.Option("--watch-stdin", hidden=True)] = False,
 ) -> None:
     """Run ingest jobs alone. Migrates the database first."""
-    from gateway import serving
+    with _for_good():
+        from gateway import serving
 
-    settings = _settings(with_provider=True)
+        settings = _settings(with_provider=True)
 
     async def run() -> None:
         await serving.migrate(settings)
@@ -255,6 +258,21 @@ def _with_queue(work: "Callable[[Queue], Awaitable[T]]") -> T:
     return asyncio.run(run())
 
 
+@contextmanager
+def _for_good() -> Iterator[None]:
+    """Load what stays for as long as the process, and let the collector look at none of it, neither now nor ever.
+
+    It would go through all of it again and again as it grows: that takes a sixth of a start, and later a break of a
+    tenth of a second whenever everything is looked at.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def _share_metrics(stack: ExitStack) -> None:
     """Let all child processes count into one folder, which `/metrics` sums up."""
     folder = stack.enter_context(TemporaryDirectory(prefix="media-gateway-metrics-"))
@@ -283,11 +301,12 @@ def _stop(message: str) -> NoReturn:
 
 def application() -> "ASGIApp":
     """Return the application of a process that serves HTTP."""
-    from gateway.app import create_app
-    from gateway.serving import end_with_parent
+    with _for_good():
+        from gateway.app import create_app
+        from gateway.serving import end_with_parent
 
-    end_with_parent()
-    return create_app()
+        end_with_parent()
+        return create_app()
 
 
 def main() -> None:

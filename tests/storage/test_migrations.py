@@ -9,11 +9,12 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
 from storage import migrations
 from storage.database import Database, open_engine, writing
-from storage.migrations import upgrade
+from storage.migrations import newest, upgrade
 from storage.schema import metadata
 from tests.databases import Databases
 from tests.running import environment, process
@@ -50,6 +51,10 @@ async def migrated(url: str) -> Database:
 async def _run(engine: Database, work: Callable[[Connection], None]) -> None:
     async with writing(engine) as connection:
         await connection.run_sync(work)
+
+
+def test_the_newest_revision_is_the_one_that_the_history_ends_in() -> None:
+    assert newest() == ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head()
 
 
 async def test_the_history_ends_in_the_schema(empty_url: str) -> None:
