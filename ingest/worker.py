@@ -180,6 +180,7 @@ class Worker:
         for object_id in {job.subject for job in dead if job.kind == PROCESS}:  # a scanner or a store was away
             await self._enqueue(PROCESS, object_id, dead)
         await self._records.forget_changes()
+        await self._records.fold_tallies()
         now = datetime.now(UTC)
         await self._queue.prune(completed_before=(now - KEEP_JOBS).isoformat())
         await self._queue.prune(completed_before=(now - KEEP_DEAD).isoformat(), status=DEAD)

@@ -1,7 +1,9 @@
 """Questions to the database of media records, one transaction each, or none where one SELECT answers."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, Integer, bindparam, delete, false, func, or_, select, tuple_, update
 
@@ -10,9 +12,10 @@ from storage.database import Database, reading, writing
 from storage.errors import RecordConflict, RecordsUnavailable
 from storage.reader import Question
 from storage.record import Cursor, MediaRecord, NewMessage, Processing, Status, StoredObject
-from storage.schema import messages, objects, variants
+from storage.schema import messages, objects, tallies, variants
 
 MAX_PAGE = 200
+MAX_FOLDED = 5000  # rows in one transaction
 UNFINISHED = (Status.PENDING, Status.PROCESSING, Status.FAILED)
 FINAL = ("media-expired", "media-too-large", "provider-undeliverable", "quarantined")
 """Errors of a record that asking the provider again cannot mend."""
@@ -29,6 +32,11 @@ _BY_KEY = Question(
     rows.of_objects().where(objects.c.key == bindparam("key"), objects.c.backend == bindparam("backend"))
 )
 _DOOMED = Question(rows.of_objects().where(objects.c.id == bindparam("object_id"), objects.c.deleted_at.is_not(None)))
+_TALLIES = Question(
+    select(tallies.c.status, tallies.c.error, tallies.c.is_stored, func.sum(tallies.c.media, type_=Integer)).group_by(
+        tallies.c.status, tallies.c.error, tallies.c.is_stored
+    )
+)
 _REFERRING = Question(
     select(messages.c.message_id)
     .where(messages.c.object_id == bindparam("object_id"), messages.c.message_id > bindparam("after"))
@@ -136,11 +144,14 @@ class Records:
         found = await self._database.fetch(_BY_KEY, backend=backend, key=key)
         return rows.stored_object(found[0]) if found else None
 
-    async def adopt(self, message_id: str, candidate: StoredObject, *, content_type: str) -> StoredObject | None:
+    async def adopt(
+        self, message_id: str, candidate: StoredObject, *, content_type: str, medium: str | None = None
+    ) -> StoredObject | None:
         """Let a message refer to ``candidate``, or to the object that already holds the same content.
 
-        ``content_type`` is what this message's bytes are served as.
-        Returns the object that the message now refers to, or None where the message was deleted meanwhile.
+        ``content_type`` is what this message's bytes are served as, ``medium`` the provider's id of what they are.
+        Returns the object that the message now refers to, or None where the message was deleted meanwhile, or given
+        another medium than that.
 
         Raises:
             RecordsUnavailable: The object that holds this content is being deleted right now; ask again.
@@ -150,6 +161,8 @@ class Records:
             live = select(messages.c.object_id).where(
                 messages.c.message_id == message_id, messages.c.deleted_at.is_(None)
             )
+            if medium is not None:
+                live = live.where(messages.c.provider_media_id == medium)
             found = (await connection.execute(live.with_for_update())).first()
             if found is None:
                 return None
@@ -275,13 +288,10 @@ class Records:
 
     async def count_by_status(self) -> dict[str, int]:
         """Return how many live messages stand where."""
-        query = (
-            select(messages.c.status, func.count().label("media"))
-            .where(messages.c.deleted_at.is_(None))
-            .group_by(messages.c.status)
-        )
-        async with reading(self._database) as connection:
-            return {row.status: row.media for row in await connection.execute(query)}
+        counts: Counter[str] = Counter()
+        for status, _, _, media in await self._database.fetch(_TALLIES):
+            counts[status] += media
+        return dict(+counts)
 
     async def count_expiring(self, within: timedelta) -> int:
         """Return how many media are not stored and will be lost at the provider within that time."""
@@ -301,15 +311,35 @@ class Records:
 
     async def count_lost(self) -> int:
         """Return how many media are neither stored nor to be had from the provider any more."""
-        query = (
-            select(func.count())
-            .select_from(messages)
-            .where(
-                messages.c.status == Status.FAILED,
-                messages.c.deleted_at.is_(None),
-                messages.c.object_id.is_(None),
-                messages.c.error.in_(FINAL),
-            )
+        found = await self._database.fetch(_TALLIES)
+        return sum(
+            media
+            for status, error, is_stored, media in found
+            if status == Status.FAILED and error in FINAL and not is_stored
         )
-        async with reading(self._database) as connection:
-            return (await connection.execute(query)).scalar_one()
+
+    async def fold_tallies(self) -> None:
+        """Add up what has come and gone since the last time."""
+        columns = (tallies.c.status, tallies.c.error, tallies.c.is_stored, tallies.c.media)
+        oldest = select(tallies.c.id).order_by(tallies.c.id).limit(MAX_FOLDED)
+        while True:
+            async with writing(self._database) as connection:
+                # What is deleted is what is added up: whoever commits meanwhile, or folds too, has rows of their own.
+                folding = delete(tallies).where(tallies.c.id.in_(oldest)).returning(*columns)
+                folded = (await connection.execute(folding)).all()
+                if sums := _sums(folded):
+                    await connection.execute(tallies.insert(), sums)
+            if len(folded) < MAX_FOLDED:
+                return
+
+
+def _sums(folded: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return the rows of ``tallies`` that say the same as those do together."""
+    sums: Counter[tuple[str, str | None, bool]] = Counter()
+    for status, error, is_stored, media in folded:
+        sums[status, error, is_stored] += media
+    return [
+        {"status": status, "error": error, "is_stored": is_stored, "media": media}
+        for (status, error, is_stored), media in sums.items()
+        if media
+    ]

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -64,6 +65,7 @@ def _in_utc(value: datetime | None) -> datetime | None:
 
 
 _DOOMED = text("deleted_at IS NOT NULL")
+_UNSTORED = text("object_id IS NULL AND deleted_at IS NULL")
 
 objects = Table(
     "objects",
@@ -128,7 +130,7 @@ messages = Table(
     Index("ix_messages_page", "created_at", "message_id"),
     Index("ix_messages_workspace_page", "workspace_id", "created_at", "message_id"),
     Index("ix_messages_status_page", "status", "created_at", "message_id"),
-    Index("ix_messages_status_expiry", "status", "expires_at"),
+    Index("ix_messages_unstored", "status", "expires_at", sqlite_where=_UNSTORED, postgresql_where=_UNSTORED),
 )
 
 variants = Table(
@@ -157,6 +159,18 @@ changes = Table(
     Column("changed_at", UTCDateTime, nullable=False, server_default=func.current_timestamp()),
     Index("ix_changes_transaction", "transaction_id"),
     sqlite_autoincrement=True,  # else an id would come again once the newest rows are deleted
+)
+
+tallies = Table(
+    "tallies",
+    metadata,
+    # A sum for each state of live media, and beside it what has come and gone since: triggers write it (revision 0004),
+    # as rows of its own, for which no transaction waits.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("status", String(16), nullable=False),
+    Column("error", String(255)),
+    Column("is_stored", Boolean, nullable=False),
+    Column("media", BigInteger, nullable=False),
 )
 
 workers = Table(
