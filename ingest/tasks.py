@@ -252,8 +252,12 @@ class Tasks:
         )
 
     async def _adopt(self, record: MediaRecord, candidate: StoredObject, content_type: str) -> StoredObject | None:
-        """Let the record refer to the object; return the one it refers to now, None where the message is deleted."""
-        winner = await self._records.adopt(record.message_id, candidate, content_type=content_type)
+        """Let the record refer to the object; return the one it refers to now.
+
+        None where the message is deleted by now, or about another medium: then it has a job of its own.
+        """
+        medium = record.provider_media_id
+        winner = await self._records.adopt(record.message_id, candidate, content_type=content_type, medium=medium)
         await self._clean_up(record, winner, candidate.key)
         return winner
 

@@ -243,6 +243,20 @@ async def test_a_message_that_comes_again_with_another_medium_lets_the_old_one_g
     assert await node.objects() == {"media/m1/other": OTHER}
 
 
+async def test_a_message_that_gets_another_medium_while_the_first_one_is_fetched_is_about_the_other(node: Node) -> None:
+    node.origin.gate = asyncio.Event()
+    await node.register("m1", "p1")
+    late = asyncio.create_task(node.ingest("m1"))
+    await node.origin.waiting.wait()
+    await node.register("m1", "other")
+    node.origin.gate.set()
+
+    assert await late == "deleted"
+    assert await node.ingest("m1") == "stored"
+    assert await node.objects() == {"media/m1/other": OTHER}
+    assert node.leftovers() == set()
+
+
 # Deleted -------------------------------------------------------------------------------------------------------------
 
 
