@@ -129,10 +129,13 @@ class Registry:
 
     async def _write(self, new: NewMessage, job: InTransaction | None) -> tuple[MediaRecord, bool]:
         """Write a registration with its jobs; True where the message is new."""
+        before = await self._records.get(new.message_id)
         async with self._purging() as purge:
-            written = await self._records.register(new, and_then=job, and_if_replaced=purge)
+            record, created = await self._records.register(new, and_then=job, and_if_replaced=purge)
             self._cache.forget(new.message_id)
-        return written
+        if before is not None and before.spool != record.spool:
+            await self._flights.discard(before.spool)
+        return record, created
 
     def _purging(self) -> AbstractAsyncContextManager[InTransaction | None]:
         return self._purges.together() if self._purges is not None else nullcontext()

@@ -62,6 +62,7 @@ class Retrieval:
         self._provider = ProviderLayer(
             flights, deadlines=deadlines, stored_since=self._stored_since, landed=self._on_landed
         )
+        self._flights = flights
         self._reload = reload
         self._landed = landed
         self._observer = observer
@@ -160,6 +161,10 @@ class Retrieval:
         if flight.mirror is not None and state is not None and state.sha256 is not None:
             self._storage.keep(record.workspace_id, state.sha256, bytes(flight.mirror))
         try:
-            await self._landed(record)
+            now = await self._reload(record.message_id)
+            if now is None or now.spool != record.spool:  # nobody would ever look for it
+                await self._flights.discard(record.spool)
+            else:
+                await self._landed(record)
         except MediaError:
             log.exception("ingest could not be scheduled", message_id=record.message_id)

@@ -140,6 +140,17 @@ async def test_a_change_is_seen_at_once(host: Host, registry: Registry) -> None:
     assert cached.participants == ("ana",)
 
 
+async def test_another_medium_takes_the_place_of_what_has_landed_of_the_one_before(
+    host: Host, registry: Registry
+) -> None:
+    before, _ = await registry.register(registered(), ingest=False)
+    await _fly(host, before)
+
+    await registry.register(registered(provider_media_id="another"), ingest=False)
+
+    assert host.spools.state(before.spool) is None
+
+
 async def test_a_message_may_be_registered_without_its_ingest(host: Host, registry: Registry) -> None:
     await registry.register(registered("m1"), ingest=False)
     await host.registry(ingest=False).register(registered("m2"))

@@ -259,6 +259,17 @@ async def test_what_the_provider_delivered_is_ingested_once_and_remembered(fresh
     assert fresh.store.calls["open"] == 0
 
 
+async def test_what_is_not_the_messages_medium_any_more_when_it_lands_is_not_ingested_and_leaves_no_spool(
+    fresh: Reading,
+) -> None:
+    before, fresh.record = fresh.record, replace(fresh.record, provider_media_id="another")
+    assert (await fresh.get(before))[1] == SMALL
+    await until(lambda: not fresh.node.flights._tasks)
+
+    assert fresh.landed == []
+    assert fresh.node.spools.state(before.spool) is None
+
+
 async def test_an_ingest_that_cannot_be_scheduled_is_no_business_of_the_client(fresh: Reading) -> None:
     async def down(_: object) -> None:
         raise RecordsUnavailable
