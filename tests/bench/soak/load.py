@@ -163,6 +163,10 @@ class Load:
         if message.now.content is not None and random.random() < 0.4:
             await self.delete(message)
         else:
+            if (
+                random.random() < 0.5
+            ):  # a first medium, which may still be on its way when the second one takes its place
+                await self.register(message, random.choice(others))
             await self.register(message, random.choice(others), ingest=random.random() < 0.8)
         state = message.now
         for pause in (0, 0, 0.3, 0.7, 1.0, 0.2, 0.5, 2.0):
