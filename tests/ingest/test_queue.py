@@ -7,11 +7,12 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import time
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 
-from ingest.queue import DELETE, FILMS, HIGH, INGEST, LOW, PROCESSING, PURGES, Queue
+from ingest.queue import DELETE, FILMS, HIGH, INGEST, LOW, PROCESSING, PURGES, UPKEEP, Queue
 from storage.database import Database
 from storage.errors import RecordsUnavailable
 from storage.records import InTransaction, Records
@@ -178,6 +179,48 @@ async def test_the_backlog_says_how_much_waits_and_since_when(queue: Queue) -> N
     assert (high.queue, high.depth, low.depth) == (HIGH, 2, 0)
     assert high.oldest is not None
     assert before <= high.oldest <= time() + 1
+
+
+async def test_what_is_delayed_or_has_another_priority_counts_too(queue: Queue) -> None:
+    await queue.enqueue(INGEST, "upkeep", HIGH, priority=UPKEEP)
+    written = time()
+    await queue.enqueue(INGEST, "later", LOW, delay=60)
+    await queue.enqueue(INGEST, "a", HIGH)
+
+    high, low, *_ = await queue.backlog()
+
+    assert (high.depth, low.depth) == (2, 1)
+    assert high.oldest is not None
+    assert high.oldest <= written + 0.001
+    assert low.oldest is not None
+
+
+async def test_a_long_backlog_is_counted_up_to_a_bound(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.queue.COUNTED", 2)
+    for subject in "abc":
+        await queue.enqueue(INGEST, subject, HIGH)
+
+    high, *_ = await queue.backlog()
+
+    assert high.depth == 2
+
+
+async def test_no_question_about_the_backlog_reads_the_whole_queue(queue: Queue) -> None:
+    asked: list[tuple[str, Any]] = []
+    event.listen(queue._engine, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
+    await queue.backlog()
+    await queue.check()
+
+    sqlite = queue._engine.dialect.name == "sqlite"
+    with queue._engine.connect() as connection:
+        if not sqlite:
+            connection.exec_driver_sql("SET enable_seqscan = off")  # of an empty table, a planner reads all
+        for statement, parameters in asked[:]:
+            if "LIMIT 1" in statement or "count" in statement:
+                explain = "EXPLAIN QUERY PLAN" if sqlite else "EXPLAIN"
+                plan = [str(row[-1]) for row in connection.exec_driver_sql(f"{explain} {statement}", parameters)]
+                assert any("INDEX" in step.upper() for step in plan), (statement, plan)
+                assert not any("TEMP B-TREE" in step or "Sort" in step for step in plan), (statement, plan)
 
 
 # Bad days
