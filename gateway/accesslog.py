@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
 from json import dumps
+from time import time
 from typing import TextIO
 
 import structlog
@@ -49,6 +50,8 @@ class AccessLog:
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._dropped = 0
+        self._second = 0
+        self._until_second = ""
         self._turn = count()
 
     def write(self, line: Line, request_id: str, seconds: float) -> None:
@@ -58,10 +61,13 @@ class AccessLog:
         if len(self._lines) >= MAX_WAITING:
             self._dropped += 1
             return
-        now = datetime.now(UTC).isoformat().removesuffix("+00:00")
+        now = time()
+        if int(now) != self._second:
+            self._second = int(now)
+            self._until_second = datetime.fromtimestamp(self._second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         self._lines.append(
             f'{line.text}, "seconds": {seconds:.4f}, "event": "request", "request_id": "{request_id}", '
-            f'"level": "info", "timestamp": "{now}Z"}}\n'
+            f'"level": "info", "timestamp": "{self._until_second}.{int(now % 1 * 1_000_000):06d}Z"}}\n'
         )
         if self._timer is None and self._flushing is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH, self._flush)

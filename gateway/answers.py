@@ -6,7 +6,7 @@ looked at them all, and whoever finds the answer here need not.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import inf
 from time import time
 from typing import NamedTuple
@@ -27,7 +27,8 @@ from storage.representation import Representation, Source
 from storage.store import ByteRange
 
 MAX_ANSWERS = 4096  # of some 2 KB each
-HAND_OVER = 1.0  # seconds that an answer is repeated by which somebody else sends the bytes
+MAX_CLIENTS = 1024
+HAND_OVER = 10.0  # seconds that an answer is repeated by which somebody else sends the bytes; its URL lives for longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,10 @@ class Answers:
         self._bodies = bodies
         self._addresses = tolls.addresses
         self._credentials = tolls.credentials
-        self._trusted = tolls.trusted
         self._barred = barred
         self._clock = clock
+        # Behind a proxy its clients come again and again: to parse their hops costs more than all else here.
+        self._subscriber = lru_cache(MAX_CLIENTS)(partial(_subscriber, tolls.trusted))
         self._known: LRUCache[bytes, Prepared] = LRUCache(MAX_ANSWERS)
 
     def __len__(self) -> int:
@@ -138,8 +140,7 @@ class Answers:
         prepared = self._known.get(key.value) if key is not None else None
         if key is None or prepared is None or not self._holds(prepared, peer):
             return None
-        client = client_address(peer, fields, self._trusted) if key.has_hops else peer
-        return Found(prepared, key.request_id, _subscriber(client))
+        return Found(prepared, key.request_id, self._subscriber(peer, key.hops))
 
     def _holds(self, prepared: Prepared, peer: str) -> bool:
         record = prepared.record
@@ -193,6 +194,5 @@ class Answers:
             self._credentials.sent(found.prepared.credential, size)
 
 
-@lru_cache(1024)
-def _subscriber(client: str) -> str:
-    return subscriber(client_address(client, (), Networks()))
+def _subscriber(trusted: Networks, peer: str, hops: Fields) -> str:
+    return subscriber(client_address(peer, hops, trusted))

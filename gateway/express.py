@@ -20,6 +20,8 @@ class Express:
         self._answers = answers
         self._metrics = metrics
         self._access_log = access_log
+        self._server_fields: Fields = ()
+        self._server_head = b""
 
     def answer(
         self, method: bytes, target: bytes, fields: Fields, peer: str, server_fields: Fields
@@ -42,13 +44,15 @@ class Express:
 
     def _head(self, found: Found, server_fields: Fields, seconds: float) -> bytes:
         prepared, asked_as = found.prepared, request_id(found.request_id)
+        if server_fields is not self._server_fields:  # the server makes new ones once a second
+            self._server_fields, self._server_head = server_fields, encoded(server_fields)
         status, source = prepared.status, prepared.source
         self._metrics.answered(prepared.route.name, prepared.method, status, source, seconds)
         self._metrics.served(source, status, seconds, prepared.size)
         self._access_log.write(prepared.line, asked_as.decode("ascii"), seconds)
         return b"%b%b%bserver-timing: %b;dur=%.1f\r\nx-request-id: %b\r\n\r\n" % (
             STATUS_LINES[status],
-            encoded(server_fields),
+            self._server_head,
             prepared.head,
             source.encode(),
             seconds * 1000,

@@ -60,7 +60,8 @@ class Key(NamedTuple):
 
     value: bytes
     request_id: bytes = b""
-    has_hops: bool = False
+    hops: tuple[tuple[bytes, bytes], ...] = ()
+    """The fields that say who the client is."""
 
 
 def key_of(method: bytes, target: bytes, fields: Fields, *, barred: frozenset[bytes] = frozenset()) -> Key | None:
@@ -72,7 +73,8 @@ def key_of(method: bytes, target: bytes, fields: Fields, *, barred: frozenset[by
         fields: With names in lower case.
         barred: Further fields that keep an answer from being kept.
     """
-    parts, request_id, has_hops = [method, target], b"", False
+    parts, request_id = [method, target], b""
+    hops: tuple[tuple[bytes, bytes], ...] = ()
     for name, value in fields:
         role = ROLES.get(name)
         if role is None:
@@ -81,13 +83,13 @@ def key_of(method: bytes, target: bytes, fields: Fields, *, barred: frozenset[by
         elif role is Role.DEPENDS or (role is Role.NEGOTIATES and negotiates(target)):
             parts += (name, value)
         elif role is Role.NAMES:
-            request_id = value
+            request_id = request_id or value
         elif role is Role.HOP:
-            has_hops = True
+            hops = (*hops, (name, value))
         elif role is Role.BARS:
             return None
     # No part holds a line feed: the parser refuses it in all of them.
-    return Key(b"\n".join(parts), request_id, has_hops)
+    return Key(b"\n".join(parts), request_id, hops)
 
 
 def negotiates(target: bytes) -> bool:

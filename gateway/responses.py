@@ -182,7 +182,7 @@ async def send_body(decision: Decision, opened: Opened, receive: Receive, send: 
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 sent += len(chunk)
                 chunk = b""  # noqa: PLW2901 or it would be kept until the next one is there
-                # A server waits before it takes more, not behind it: so nothing is read ahead for a client that is slow.
+                # A server waits before it takes more, not behind it: nothing is read ahead for a slow client.
                 await send({"type": "http.response.body", "body": b"", "more_body": True})
                 if gone is None:
                     gone = asyncio.create_task(_disconnected(receive))
