@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import urlsplit
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 
 from gateway.express import MAX_BODY
 from gateway.protocol import LeanProtocol
+from storage.cache import RecordCache, VariantCache
 from tests.gateway.raw import PATIENCE
 from tests.gateway.scene import SIZE, Message, OpenScene, Scene, jpeg
 from tests.gateway.test_variants_http import CHROME, PHOTO
@@ -60,6 +62,13 @@ FIELDS = {
     "X-SSL-Client-S-DN": "CN=cdn",
 }
 """Fields that clients and proxies send, with values that would change the answer if they were believed too much."""
+
+
+@pytest.fixture(autouse=True)
+def patient_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believe what is cached for as long as a test takes on a busy machine; what has changed is told all the same."""
+    monkeypatch.setattr("gateway.services.RecordCache", partial(RecordCache, ttl=3600.0))
+    monkeypatch.setattr("gateway.services.VariantCache", partial(VariantCache, ttl=3600.0))
 
 
 @pytest.fixture

@@ -6,7 +6,9 @@ import pytest
 
 from gateway.media import MediaReader
 from tests.gateway.scene import SIZE, Message, OpenScene, Scene
-from tests.gateway.test_express import BY_THE_APPLICATION, REQUESTS, shared
+from tests.gateway.test_express import BY_THE_APPLICATION, REQUESTS, patient_caches, shared
+
+__all__ = ["patient_caches"]  # used by its name
 
 
 @pytest.fixture
