@@ -5,18 +5,30 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Integer, bindparam, delete, false, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    bindparam,
+    delete,
+    false,
+    func,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
 
 from storage import changes, rows
 from storage.database import Database, reading, writing
 from storage.errors import RecordConflict, RecordsUnavailable
 from storage.reader import Question
 from storage.record import Cursor, MediaRecord, NewMessage, Processing, Status, StoredObject
-from storage.schema import messages, objects, tallies, variants
+from storage.schema import UNFINISHED, messages, objects, tallies, variants
 
 MAX_PAGE = 200
 MAX_FOLDED = 5000  # rows in one transaction
-UNFINISHED = (Status.PENDING, Status.PROCESSING, Status.FAILED)
 FINAL = ("media-expired", "media-too-large", "provider-undeliverable", "quarantined")
 """Errors of a record that asking the provider again cannot mend."""
 
@@ -256,21 +268,17 @@ class Records:
         failed ones after ``revive``, as long as the provider may still have the medium: seven days are a deadline.
         """
         now = self._clock()
-        forgotten = messages.c.status.in_([Status.PENDING, Status.PROCESSING]) & (messages.c.updated_at < now - idle)
+        forgotten = messages.c.updated_at < now - idle
         revivable = (
-            (messages.c.status == Status.FAILED)
-            & (messages.c.updated_at < now - revive)
-            & (messages.c.expires_at > now)
-            & messages.c.error.not_in(FINAL)
+            (messages.c.updated_at < now - revive) & (messages.c.expires_at > now) & messages.c.error.not_in(FINAL)
         )
-        query = (
-            select(messages.c.message_id)
-            .where(
-                messages.c.deleted_at.is_(None), messages.c.provider_media_id.is_not(None), or_(forgotten, revivable)
-            )
-            .order_by(messages.c.expires_at, messages.c.message_id)
-            .limit(limit)
-        )
+        # One after another: each is read in the order of an index, and no further than needed.
+        found = union_all(
+            _of_status(Status.PENDING, forgotten, limit),
+            _of_status(Status.PROCESSING, forgotten, limit),
+            _of_status(Status.FAILED, revivable, limit),
+        ).subquery()
+        query = select(found.c.message_id).order_by(found.c.expires_at, found.c.message_id).limit(limit)
         async with reading(self._database) as connection:
             return list((await connection.execute(query)).scalars())
 
@@ -301,9 +309,9 @@ class Records:
             .select_from(messages)
             .where(
                 messages.c.object_id.is_(None),
-                messages.c.deleted_at.is_(None),
-                messages.c.status.in_(UNFINISHED),
+                messages.c.status.in_([Status.PENDING, Status.PROCESSING, Status.FAILED]),
                 messages.c.expires_at.between(now, now + within),
+                UNFINISHED,
             )
         )
         async with reading(self._database) as connection:
@@ -331,6 +339,18 @@ class Records:
                     await connection.execute(tallies.insert(), sums)
             if len(folded) < MAX_FOLDED:
                 return
+
+
+def _of_status(status: Status, condition: ColumnElement[bool], limit: int) -> Select[Any]:
+    """Select messages of a status that is not the last one, the nearest expiry first."""
+    fetchable = messages.c.provider_media_id.is_not(None)
+    found = (
+        select(messages.c.message_id, messages.c.expires_at)
+        .where(messages.c.status == status, condition, fetchable, UNFINISHED)
+        .order_by(messages.c.expires_at)
+        .limit(limit)
+    )
+    return select(found.subquery())
 
 
 def _sums(folded: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:

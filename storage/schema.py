@@ -65,7 +65,8 @@ def _in_utc(value: datetime | None) -> datetime | None:
 
 
 _DOOMED = text("deleted_at IS NOT NULL")
-_UNSTORED = text("object_id IS NULL AND deleted_at IS NULL")
+UNFINISHED = text("status <> 'completed' AND deleted_at IS NULL")
+"""The condition of an index; a question that is to use it has to have it word for word."""
 
 objects = Table(
     "objects",
@@ -130,7 +131,12 @@ messages = Table(
     Index("ix_messages_page", "created_at", "message_id"),
     Index("ix_messages_workspace_page", "workspace_id", "created_at", "message_id"),
     Index("ix_messages_status_page", "status", "created_at", "message_id"),
-    Index("ix_messages_unstored", "status", "expires_at", sqlite_where=_UNSTORED, postgresql_where=_UNSTORED),
+    Index(
+        "ix_messages_unfinished",
+        *("status", "expires_at", "object_id", "updated_at"),
+        sqlite_where=UNFINISHED,
+        postgresql_where=UNFINISHED,
+    ),
 )
 
 variants = Table(

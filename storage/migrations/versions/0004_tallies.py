@@ -1,4 +1,4 @@
-"""Tallies of media, which triggers keep, and an index of the media that may be lost.
+"""Tallies of media, which triggers keep, and an index of the media that are not finished.
 
 Revision ID: 0004
 Revises: 0003
@@ -30,10 +30,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_tallies"),
     )
     op.drop_index("ix_messages_status_expiry", "messages")
-    unstored = sa.text("object_id IS NULL AND deleted_at IS NULL")
-    op.create_index(
-        "ix_messages_unstored", "messages", ["status", "expires_at"], sqlite_where=unstored, postgresql_where=unstored
-    )
+    live = sa.text("status <> 'completed' AND deleted_at IS NULL")
+    columns = ["status", "expires_at", "object_id", "updated_at"]
+    op.create_index("ix_messages_unfinished", "messages", columns, sqlite_where=live, postgresql_where=live)
     sqlite = op.get_bind().dialect.name == "sqlite"
     if not sqlite:  # nobody may write between the count and the triggers
         op.execute("LOCK TABLE messages IN SHARE ROW EXCLUSIVE MODE")
@@ -48,7 +47,7 @@ def downgrade() -> None:
         op.execute(f"DROP TRIGGER messages_{event.lower()}_tallied{' ON messages' if postgresql else ''}")
         if postgresql:
             op.execute(f"DROP FUNCTION tally_{event.lower()}()")
-    op.drop_index("ix_messages_unstored", "messages")
+    op.drop_index("ix_messages_unfinished", "messages")
     op.create_index("ix_messages_status_expiry", "messages", ["status", "expires_at"])
     op.drop_table("tallies")
 
