@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gateway import logs
-from tests.bench import cache, crowd, ingest, memory, processing, reads, ready, sizes, slow, viewers, webhooks
+from tests.bench import cache, crowd, growth, ingest, memory, processing, reads, ready, sizes, slow, viewers, webhooks
 from tests.bench.speed import measurement as speed
 
 PARTS = {
@@ -23,6 +23,7 @@ PARTS = {
     "sizes": sizes.measure,
     "ready": ready.measure,
     "reads": reads.measure,
+    "growth": growth.measure,
 }
 
 

@@ -1,0 +1,156 @@
+"""Growth: what a question costs among ten thousand records and among ten million, and a job behind a million others.
+
+``GROWTH_RECORDS`` and ``GROWTH_JOBS`` say how many the larger one has, ``GROWTH_FOLDER`` where there is room for it.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from statistics import quantiles
+from time import perf_counter, process_time
+from typing import Any
+
+from ingest.queue import HIGH, INGEST, UPKEEP, Queue
+from storage.changes import source_of
+from storage.database import open_engine
+from storage.record import Cursor, Status
+from storage.records import Records
+from storage.renditions import Renditions
+from tests.bench import population
+from tests.databases import Databases, databases
+from tests.messages import NOON, message
+
+SMALL = 10_000
+RECORDS = int(os.environ.get("GROWTH_RECORDS", "10000000"))
+JOBS = int(os.environ.get("GROWTH_JOBS", "1000000"))
+ROUNDS = 5
+ASKED = 200  # times a question is asked in each round; the slow ones less
+HISTORY = 200  # messages whose URLs are asked for at once
+BATCH = 20  # messages of a webhook
+
+Question = Callable[[], Awaitable[object]]
+
+
+async def measure(folder: Path) -> dict[str, Any]:
+    """On SQLite and PostgreSQL."""
+    folder = Path(os.environ.get("GROWTH_FOLDER", folder))
+    results: dict[str, Any] = {}
+    for kind in ("sqlite", "postgresql"):
+        place = folder / kind
+        place.mkdir(parents=True, exist_ok=True)
+        with databases(kind, place) as provided:
+            results[kind] = {
+                "questions": await _questions(provided, place),
+                "jobs": await _jobs(provided, place),
+            }
+    return {"part": "growth", "records": [SMALL, RECORDS], "jobs": [0, JOBS], **results}
+
+
+async def _questions(provided: Databases, folder: Path) -> dict[str, Any]:
+    """Ask both databases by turns, so that what else the machine does meets both."""
+    asked: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    urls = {}
+    for records in (SMALL, RECORDS):
+        urls[records] = await asyncio.to_thread(provided.new, folder / str(records))
+        await asyncio.to_thread(population.fill, urls[records], records)
+    for _ in range(ROUNDS):
+        for records, url in urls.items():
+            engine = open_engine(url)
+            try:
+                for name, question in (await _asked_of(Records(engine), Renditions(engine), records)).items():
+                    times = asked.setdefault(name, {}).setdefault(records, [])
+                    times.extend(await _timed(question))
+            finally:
+                await engine.dispose()
+    return {name: _summary(each) for name, each in asked.items()}
+
+
+async def _asked_of(records: Records, renditions: Renditions, count: int) -> dict[str, Question]:
+    """Return every question of the hot path, and those of upkeep and metrics."""
+    chance = Random(count)
+    news = source_of(records._database)
+    await news.news()
+    batches = iter(range(10**9))
+
+    def any_id() -> str:
+        return population.message_id(chance.randrange(count))
+
+    def any_object() -> str:
+        return population.object_id(chance.randrange(count // 2))
+
+    async def add() -> None:
+        run = f"{chance.random()}-{next(batches)}"
+        await records.add([message(f"new-{run}-{number}") for number in range(BATCH)])
+
+    position = Cursor(NOON - timedelta(days=30), "")
+    day = timedelta(days=1)
+    return {
+        "record": lambda: records.get(any_id()),
+        "variants": lambda: renditions.of(any_object()),
+        "urls of a history": lambda: records.get_many([any_id() for _ in range(HISTORY)]),
+        "webhook of a batch": add,
+        "page": lambda: records.page(after=position),
+        "page of a workspace": lambda: records.page(workspace_id="w1", after=position),
+        "page of a status": lambda: records.page(status=Status.FAILED, after=position),
+        "messages of an object": lambda: records.referring(any_object()),
+        "object by content": lambda: records.find_object("w1", population.sha256(chance.randrange(count // 2))),
+        "look into the feed": news.news,
+        "readiness": records.check,
+        "media by status": records.count_by_status,
+        "media lost": records.count_lost,
+        "media expiring": lambda: records.count_expiring(day),
+        "sweep: unfinished": lambda: records.unfinished(idle=timedelta(minutes=10), revive=timedelta(hours=1)),
+        "sweep: doomed": records.doomed_objects,
+        "sweep: feed": records.forget_changes,
+        "sweep: tallies": records.fold_tallies,
+    }
+
+
+async def _timed(question: Question) -> list[tuple[float, float]]:
+    """Return wall and processor time of each of many askings, in seconds."""
+    await question()
+    times: list[tuple[float, float]] = []
+    began = perf_counter()
+    while len(times) < ASKED and (perf_counter() - began < 1 or len(times) < 3):
+        processor, wall = process_time(), perf_counter()
+        await question()
+        times.append((perf_counter() - wall, process_time() - processor))
+    return times
+
+
+def _summary(asked: dict[int, list[tuple[float, float]]]) -> dict[str, Any]:
+    summary: dict[str, Any] = {}
+    for records, times in asked.items():
+        wall, processor = ([each[index] * 1e6 for each in times] for index in (0, 1))
+        cuts = quantiles(wall, n=100)
+        summary[str(records)] = {
+            "median_us": round(cuts[49]),
+            "p99_us": round(cuts[98]),
+            "cpu_us": round(quantiles(processor, n=2)[0]),
+        }
+    small, large = (summary[str(records)]["median_us"] for records in asked)
+    return summary | {"ratio": round(large / small, 2)}
+
+
+async def _jobs(provided: Databases, folder: Path) -> dict[str, Any]:
+    """Enqueue and claim behind no job and behind very many."""
+    results: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    for waiting in (0, JOBS):
+        url = await asyncio.to_thread(provided.new, folder / f"jobs-{waiting}")
+        await asyncio.to_thread(population.enqueue, url, waiting)
+        async with Queue(url, records_url=url) as queue:
+            numbers = iter(range(10**9))
+            questions: dict[str, Question] = {
+                "enqueue": lambda: queue.enqueue(INGEST, f"new-{next(numbers)}", HIGH),  # noqa: B023 asked at once
+                "backlog": queue.backlog,
+                "readiness": queue.check,
+                "upkeep enqueues": lambda: queue.enqueue(INGEST, f"old-{next(numbers)}", HIGH, priority=UPKEEP),  # noqa: B023 asked at once
+            }
+            found = {name: await _timed(question) for name, question in questions.items()}
+        found["claim of four"] = await asyncio.to_thread(population.claim, url, ASKED // 4)
+        for name, times in found.items():
+            results.setdefault(name, {})[waiting] = times
+    return {name: _summary(each) for name, each in results.items()}
