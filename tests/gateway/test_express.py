@@ -4,7 +4,6 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
-from functools import partial
 from urllib.parse import urlsplit
 
 import httpx
@@ -66,9 +65,9 @@ FIELDS = {
 
 @pytest.fixture(autouse=True)
 def patient_caches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Believe what is cached for as long as a test takes on a busy machine; what has changed is told all the same."""
-    monkeypatch.setattr("gateway.services.RecordCache", partial(RecordCache, ttl=3600.0))
-    monkeypatch.setattr("gateway.services.VariantCache", partial(VariantCache, ttl=3600.0))
+    """Believe what is cached for as long as a test takes; the feed would tell late of what a test has prepared."""
+    monkeypatch.setattr("gateway.services.RecordCache", lambda load, **_: RecordCache(load, ttl=3600.0))
+    monkeypatch.setattr("gateway.services.VariantCache", lambda load, **_: VariantCache(load, ttl=3600.0))
 
 
 @pytest.fixture
