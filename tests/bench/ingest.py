@@ -18,6 +18,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 import httpx
+import psycopg
 
 from ingest.simulator import Kind, Medium, Simulator, encode, serve, sign
 from tests.bench import proc
@@ -43,6 +44,12 @@ SETTLING = 4.0  # seconds after which a worker without jobs has started up
 IDLE = 5.0  # seconds for which it is watched then
 LIMIT = 1800.0  # seconds for all media of a run
 STEP = 0.25  # seconds between two looks
+_TABLE_BYTES = """
+    SELECT nspname, sum(pg_total_relation_size(pg_class.oid))
+    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE relkind = 'r' AND nspname IN ('public', 'dbos')
+    GROUP BY nspname
+"""
 _PIXELS = (1600, 1200)
 _QUALITY = 80
 
@@ -135,11 +142,15 @@ async def _measured(run: Run, folder: Path) -> dict[str, Any]:
         provided = stack.enter_context(databases(run.database, folder))
         bench = await stack.enter_async_context(_open(run, folder, provided))
         idle = await bench.idle()
+        empty = await asyncio.to_thread(bench.table_bytes)
         posted = await bench.post()
         async with bench.worker() as worker:
             looks = await worker.watch(run.count)
+            full = await asyncio.to_thread(bench.table_bytes)
             floor = await worker.again(run.count) if not run.processing else None
-    return _summary(run, looks, idle) | {"webhooks_per_second": round(run.count / posted, 1)} | (floor or {})
+    grown = {schema: round((taken - empty[schema]) / run.count) for schema, taken in full.items()}
+    more = {"webhooks_per_second": round(run.count / posted, 1), "database_bytes_each": grown}
+    return _summary(run, looks, idle) | more | (floor or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +163,13 @@ class _Bench:
     simulator: Simulator
     media: Sequence[Medium]
     postmaster: int | None
+
+    def table_bytes(self) -> dict[str, int]:
+        """Return the bytes of tables and indexes by schema: ``public`` has the records, ``dbos`` the jobs."""
+        if self.postmaster is None:
+            return {}
+        with psycopg.connect(self.env["MEDIA_DATABASE_URL"], autocommit=True) as connection:
+            return {schema: int(taken) for schema, taken in connection.execute(_TABLE_BYTES)}
 
     async def post(self) -> float:
         """Send all webhooks, and return the seconds that it took."""
