@@ -128,12 +128,15 @@ class Ledger:
             else:
                 self._fault(what, message, answer, "without an excuse")
         elif answer.status in SERVED:
-            self._judge_served(what, message, answer, check, states)
+            wrong = {state: check(state.content, answer) for state in states if state.content is not None}
+            if excuse and wrong and None not in wrong.values() and _is_unverified(answer):
+                self.excused[f"{what} of unverified bytes"] += 1
+            else:
+                self._judge_served(what, message, answer, wrong)
         elif answer.status != 410 or all(state.content is not None for state in states):
             self._fault(what, message, answer, "though it is there")
 
-    def _judge_served(self, what: str, message: Message, answer: Answer, check: Check, states: list[State]) -> None:
-        wrong = {state: check(state.content, answer) for state in states if state.content is not None}
+    def _judge_served(self, what: str, message: Message, answer: Answer, wrong: Mapping[State, str | None]) -> None:
         if not wrong:
             self._fault(what, message, answer, "though it is deleted")
         elif None not in wrong.values():
