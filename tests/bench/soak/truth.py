@@ -147,7 +147,28 @@ class Ledger:
 
     def _fault(self, what: str, message: Message, answer: Answer, text: str) -> None:
         since = answer.began - message.now.since
-        facts = f"{answer.status}, {len(answer.body)} bytes, request {answer.headers.get('x-request-id')}"
-        self.fault(
-            f"{what} of {message.id}, {since:.2f} s after its last change: {facts}: {text} {answer.body[:120]!r}"
+        names = (
+            "etag",
+            "content-length",
+            "x-media-source",
+            "x-media-variant",
+            "cache-control",
+            "x-request-id",
+            "error",
         )
+        fields = {name: answer.headers[name] for name in names if name in answer.headers}
+        facts = f"{answer.status}, {len(answer.body)} bytes, {fields}, {_age(message, answer)}"
+        self.fault(f"{what} of {message.id}, {since:.2f} s after its last change: {facts}: {text} {answer.body[:99]!r}")
+
+
+def _is_unverified(answer: Answer) -> bool:
+    """Whether it is a part of what the provider has not delivered to its end: nobody may keep that."""
+    return answer.status == 206 and answer.headers.get("cache-control") == "no-store"
+
+
+def _age(message: Message, answer: Answer) -> str:
+    """Say when the message was last what the answer is of."""
+    known = [state for state in message.states if state.content and state.content.etag == answer.headers.get("etag")]
+    return (
+        f"which it was until {answer.began - known[-1].until + STALE:.2f} s before" if known else "which it never was"
+    )
