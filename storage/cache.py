@@ -109,10 +109,16 @@ class Remembered(Generic[V]):
         It is one object for as long as the answer stays the same, even if the database has been asked again.
         """
         known = self._known.get(key)
-        if known is None or not self._is_believed(known[1]):
+        if known is None:
+            return None
+        value, asked = known
+        now = self._clock()
+        if now - asked >= self._ttl and (
+            self._feed is None or now - self._feed.current >= self._ttl or now - asked >= MAX_AGE
+        ):
             return None
         self._known.move_to_end(key)
-        return known[0]
+        return value
 
     async def get(self, key: str) -> V | None:
         """Return what is known by that key."""
@@ -142,12 +148,6 @@ class Remembered(Generic[V]):
 
     def _moment(self) -> int:
         return int(self._clock() / self._ttl)
-
-    def _is_believed(self, asked: float) -> bool:
-        now = self._clock()
-        if now - asked < self._ttl:
-            return True
-        return self._feed is not None and now - self._feed.current < self._ttl and now - asked < MAX_AGE
 
     async def _fetch(self, key: str) -> V | None:
         question, asked = object(), self._clock()
