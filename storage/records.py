@@ -1,7 +1,7 @@
 """Questions to the database of media records, one transaction each, or none where one SELECT answers."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,15 +20,14 @@ from sqlalchemy import (
     update,
 )
 
-from storage import changes, rows
+from storage import changes, rows, tallies
 from storage.database import Database, reading, writing
 from storage.errors import RecordConflict, RecordsUnavailable
 from storage.reader import Question
 from storage.record import Cursor, MediaRecord, NewMessage, Processing, Status, StoredObject
-from storage.schema import UNFINISHED, messages, objects, tallies, variants
+from storage.schema import UNFINISHED, messages, objects, variants
 
 MAX_PAGE = 200
-MAX_FOLDED = 5000  # rows in one transaction
 FINAL = ("media-expired", "media-too-large", "provider-undeliverable", "quarantined")
 """Errors of a record that asking the provider again cannot mend."""
 
@@ -44,11 +43,6 @@ _BY_KEY = Question(
     rows.of_objects().where(objects.c.key == bindparam("key"), objects.c.backend == bindparam("backend"))
 )
 _DOOMED = Question(rows.of_objects().where(objects.c.id == bindparam("object_id"), objects.c.deleted_at.is_not(None)))
-_TALLIES = Question(
-    select(tallies.c.status, tallies.c.error, tallies.c.is_stored, func.sum(tallies.c.media, type_=Integer)).group_by(
-        tallies.c.status, tallies.c.error, tallies.c.is_stored
-    )
-)
 _REFERRING = Question(
     select(messages.c.message_id)
     .where(messages.c.object_id == bindparam("object_id"), messages.c.message_id > bindparam("after"))
@@ -297,9 +291,9 @@ class Records:
     async def count_by_status(self) -> dict[str, int]:
         """Return how many live messages stand where."""
         counts: Counter[str] = Counter()
-        for status, _, _, media in await self._database.fetch(_TALLIES):
-            counts[status] += media
-        return dict(+counts)
+        for state, media in (await tallies.count(self._database)).items():
+            counts[state.status] += media
+        return dict(counts)
 
     async def count_expiring(self, within: timedelta) -> int:
         """Return how many media are not stored and will be lost at the provider within that time."""
@@ -319,26 +313,13 @@ class Records:
 
     async def count_lost(self) -> int:
         """Return how many media are neither stored nor to be had from the provider any more."""
-        found = await self._database.fetch(_TALLIES)
-        return sum(
-            media
-            for status, error, is_stored, media in found
-            if status == Status.FAILED and error in FINAL and not is_stored
-        )
+        counts = await tallies.count(self._database)
+        lost = [state for state in counts if state.status == Status.FAILED and state.error in FINAL]
+        return sum(counts[state] for state in lost if not state.is_stored)
 
     async def fold_tallies(self) -> None:
         """Add up what has come and gone since the last time."""
-        columns = (tallies.c.status, tallies.c.error, tallies.c.is_stored, tallies.c.media)
-        oldest = select(tallies.c.id).order_by(tallies.c.id).limit(MAX_FOLDED)
-        while True:
-            async with writing(self._database) as connection:
-                # What is deleted is what is added up: whoever commits meanwhile, or folds too, has rows of their own.
-                folding = delete(tallies).where(tallies.c.id.in_(oldest)).returning(*columns)
-                folded = (await connection.execute(folding)).all()
-                if sums := _sums(folded):
-                    await connection.execute(tallies.insert(), sums)
-            if len(folded) < MAX_FOLDED:
-                return
+        await tallies.fold(self._database)
 
 
 def _of_status(status: Status, condition: ColumnElement[bool], limit: int) -> Select[Any]:
@@ -351,15 +332,3 @@ def _of_status(status: Status, condition: ColumnElement[bool], limit: int) -> Se
         .limit(limit)
     )
     return select(found.subquery())
-
-
-def _sums(folded: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
-    """Return the rows of ``tallies`` that say the same as those do together."""
-    sums: Counter[tuple[str, str | None, bool]] = Counter()
-    for status, error, is_stored, media in folded:
-        sums[status, error, is_stored] += media
-    return [
-        {"status": status, "error": error, "is_stored": is_stored, "media": media}
-        for (status, error, is_stored), media in sums.items()
-        if media
-    ]

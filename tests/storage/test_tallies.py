@@ -80,7 +80,7 @@ async def rows(engine: Database) -> int:
 
 
 async def test_folding_leaves_a_row_for_each_state(engine: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.records.MAX_FOLDED", 7)
+    monkeypatch.setattr("storage.tallies.MAX_FOLDED", 7)
     records = Records(engine)
     for number in range(20):
         await records.add([message(f"m{number}")])
