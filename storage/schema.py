@@ -127,7 +127,7 @@ messages = Table(
     Column("created_at", UTCDateTime, nullable=False),
     Column("updated_at", UTCDateTime, nullable=False),
     Column("deleted_at", UTCDateTime),
-    Index("ix_messages_object", "object_id"),
+    Index("ix_messages_object_page", "object_id", "message_id"),
     Index("ix_messages_page", "created_at", "message_id"),
     Index("ix_messages_workspace_page", "workspace_id", "created_at", "message_id"),
     Index("ix_messages_status_page", "status", "created_at", "message_id"),

@@ -1,4 +1,4 @@
-"""Tallies of media, which triggers keep, and an index of the media that are not finished.
+"""Tallies of media, which triggers keep, and indexes of the media that are not finished or share an object.
 
 Revision ID: 0004
 Revises: 0003
@@ -30,6 +30,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_tallies"),
     )
     op.drop_index("ix_messages_status_expiry", "messages")
+    op.drop_index("ix_messages_object", "messages")
+    op.create_index("ix_messages_object_page", "messages", ["object_id", "message_id"])
     live = sa.text("status <> 'completed' AND deleted_at IS NULL")
     columns = ["status", "expires_at", "object_id", "updated_at"]
     op.create_index("ix_messages_unfinished", "messages", columns, sqlite_where=live, postgresql_where=live)
@@ -48,6 +50,8 @@ def downgrade() -> None:
         if postgresql:
             op.execute(f"DROP FUNCTION tally_{event.lower()}()")
     op.drop_index("ix_messages_unfinished", "messages")
+    op.drop_index("ix_messages_object_page", "messages")
+    op.create_index("ix_messages_object", "messages", ["object_id"])
     op.create_index("ix_messages_status_expiry", "messages", ["status", "expires_at"])
     op.drop_table("tallies")
 
