@@ -51,7 +51,7 @@ class Presented:
         """Read a request's fields; a repeated one is all its values, so that no proxy and we read different ones."""
         return cls(
             api_key=_value(fields, b"x-api-key"),
-            token=_bearer(joined(fields, b"authorization")) or _cookie(joined(fields, b"cookie")),
+            token=bearer(joined(fields, b"authorization")) or _cookie(joined(fields, b"cookie")),
             origin_secret=_value(fields, b"x-origin-verify"),
             certificate=certificate,
         )
@@ -81,9 +81,9 @@ class Gatekeeper:
             enabled: False lets everybody do everything.
         """
         self._signer = signer
-        self._api_keys = [_digest(key) for key in api_keys]
+        self._api_keys = [digest_of(key) for key in api_keys]
         self._verifier = verifier
-        self._origin_secrets = [_digest(secret) for secret in origin_secrets]
+        self._origin_secrets = [digest_of(secret) for secret in origin_secrets]
         self._origin_subjects = frozenset(origin_subjects)
         self._enabled = enabled
 
@@ -134,11 +134,11 @@ class Gatekeeper:
 
     def _by_key(self, presented: Presented) -> Grant | None:
         key = presented.api_key
-        return Grant("api-key", key) if key is not None and _is_one_of(key, self._api_keys) else None
+        return Grant("api-key", key) if key is not None and is_one_of(key, self._api_keys) else None
 
     def _by_origin(self, presented: Presented) -> Grant | None:
         secret = presented.origin_secret
-        known = secret is not None and _is_one_of(secret, self._origin_secrets)
+        known = secret is not None and is_one_of(secret, self._origin_secrets)
         return Grant("cdn") if known or presented.certificate in self._origin_subjects else None
 
     async def _by_token(self, presented: Presented) -> Grant | None:
@@ -160,7 +160,8 @@ def _value(fields: Fields, name: bytes) -> str | None:
     return value.strip(" \t") if value is not None else None  # RFC 9110 section 5.5: which the parser leaves behind it
 
 
-def _bearer(authorization: str | None) -> str | None:
+def bearer(authorization: str | None) -> str | None:
+    """Return the token of an ``Authorization`` field, if that is what it holds."""
     scheme, _, token = (authorization or "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None  # RFC 9110 section 11.1: schemes ignore case
 
@@ -171,11 +172,13 @@ def _cookie(cookies: str | None) -> str | None:
     return next((value for name, _, value in pairs if name == COOKIE), None)
 
 
-def _is_one_of(given: str, known: Sequence[bytes]) -> bool:
+def is_one_of(given: str, known: Sequence[bytes]) -> bool:
+    """Whether a secret that was given is one of those whose digests are known."""
     # Digests have one length: compare_digest would tell that of a key. All are compared: nor does it tell which.
-    digest = _digest(given)
+    digest = digest_of(given)
     return sum(hmac.compare_digest(digest, each) for each in known) > 0
 
 
-def _digest(secret: str) -> bytes:
+def digest_of(secret: str) -> bytes:
+    """Return what is kept of a secret to compare others with."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
