@@ -70,9 +70,14 @@ class Minter:
         self._clock = clock
 
     @property
+    def at_edge(self) -> bool:
+        """Whether the URLs of media are those of a CDN."""
+        return self._edge is not None
+
+    @property
     def can_mint(self) -> bool:
         """Whether there is a key to sign with."""
-        return self._edge is not None or self._signer.can_mint
+        return self.at_edge or self._signer.can_mint
 
     def mint(
         self,

@@ -154,7 +154,7 @@ def _delivery(foundation: Foundation, minter: Minter) -> Delivery:
     if mode == "proxy":
         return Redirection(None, life=settings.redirect_life)
     # A CDN that cannot prove itself would be sent to itself, for ever.
-    at_edge = foundation.settings.cdn.edge() is not None and (settings.origin_secrets or settings.mtls != "off")
+    at_edge = minter.at_edge and (settings.origin_secrets or settings.mtls != "off")
     return Redirection(presigner, minter if at_edge else None, life=settings.redirect_life)
 
 
