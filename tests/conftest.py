@@ -9,6 +9,7 @@ import httpx
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
+from moto.server import ThreadedMotoServer
 
 from gateway.app import create_app
 from gateway.protocol import LeanProtocol
@@ -28,6 +29,16 @@ def _own_logging() -> Iterator[None]:
     """Let no test log as an application of an earlier one was configured to."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """AWS on loopback: moto's own HTTP server."""
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 
 from ingest.simulator import Medium, WebhookSender
 from tests.conftest import Provider
@@ -79,16 +78,6 @@ def serve(tmp_path: Path, provider: Provider) -> StartServer:
                 yield Served(url, child, client, env, provider)
 
     return start
-
-
-@pytest.fixture(scope="session")
-def moto_url() -> Iterator[str]:
-    """Moto's own HTTP server, on loopback."""
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ done a little of the same before.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +51,11 @@ async def measure(folder: Path) -> dict[str, Any]:
                 "stream": await _per_stream(site, catalogue),
                 **await _per_object(site, catalogue),
             },
-            "serve": await _starting(site, "serve", "--no-worker"),
-            "worker": await _starting(site, "worker"),
+            **{
+                f"{command[0]}, {store}": await _starting(site, variables, *command)
+                for command in (("serve", "--no-worker"), ("worker",))
+                for store, variables in (("bucket", production(origin)), ("files", {}))
+            },
         }
 
 
@@ -150,9 +153,9 @@ class _Start:
     rss: int
 
 
-async def _starting(site: Site, command: str, *arguments: str) -> dict[str, Any]:
+async def _starting(site: Site, variables: Mapping[str, str], *command: str) -> dict[str, Any]:
     """Start a process several times: what it takes until it is ready, and when it is idle then."""
-    starts = [await _start(site, command, *arguments) for _ in range(STARTS + 1)][1:]  # the first one warms the disk
+    starts = [await _start(site, variables, *command) for _ in range(STARTS + 1)][1:]  # the first one warms the disk
     return {
         "cpu_seconds_to_ready": round(median(start.cpu for start in starts), 2),
         "seconds_to_ready": round(median(start.seconds for start in starts), 2),
@@ -161,11 +164,12 @@ async def _starting(site: Site, command: str, *arguments: str) -> dict[str, Any]
     }
 
 
-async def _start(site: Site, command: str, *arguments: str) -> _Start:
+async def _start(site: Site, variables: Mapping[str, str], *command: str) -> _Start:
     port, began = free_port(), perf_counter()
-    env, options = environment(site.folder, **production(site.origin)), ("--port", str(port))
-    is_server = command == "serve"
-    with process(command, *arguments, *(options if is_server else ()), env=env, stdout=DEVNULL, stderr=PIPE) as child:
+    is_server = command[0] == "serve"
+    env = environment(site.folder, **{"MEDIA_LOG_LEVEL": "info", **variables})
+    options = ("--port", str(port)) if is_server else ()
+    with process(*command, *options, env=env, stdout=DEVNULL, stderr=PIPE) as child:
         log = asyncio.StreamReader()
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(log), child.stderr

@@ -1,11 +1,10 @@
 """Scenes for HTTP tests: a gateway over a simulated provider, with local files or a bucket."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.conftest import Provider, StartGateway
 from tests.gateway.layers import LAYERS, Layer, open_layer
@@ -13,16 +12,6 @@ from tests.gateway.scene import OpenScene, Scene, scenes
 from tests.running import NO_TLS
 
 S3_SECRET = "test-s3-secret-access-key"
-
-
-@pytest.fixture(scope="session")
-def moto_url() -> Iterator[str]:
-    """Moto's own HTTP server."""
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -12,7 +12,6 @@ import httpx
 import pytest
 from aiobotocore.session import AioSession
 from botocore.loaders import Loader
-from moto.server import ThreadedMotoServer
 
 from storage.s3 import S3Config
 
@@ -34,30 +33,20 @@ def make_file(tmp_path: Path) -> MakeFile:
     return make
 
 
-@pytest.fixture(scope="session")
-def moto_endpoint() -> Iterator[str]:
-    """Moto's own HTTP server, on loopback."""
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def bucket(moto_endpoint: str) -> str:
+def bucket(moto_url: str) -> str:
     """A new, empty bucket."""
     name = f"bucket-{uuid4().hex}"
-    httpx.put(f"{moto_endpoint}/{name}").raise_for_status()
+    httpx.put(f"{moto_url}/{name}").raise_for_status()
     return name
 
 
 @pytest.fixture
-def s3_config(moto_endpoint: str, bucket: str) -> S3Config:
+def s3_config(moto_url: str, bucket: str) -> S3Config:
     return S3Config(
         bucket=bucket,
         region=REGION,
-        endpoint_url=moto_endpoint,
+        endpoint_url=moto_url,
         access_key_id="AKIDEXAMPLE",
         secret_access_key="wJalrXUtnFEMI/K7MDENG",
         page_size=2,
@@ -65,9 +54,9 @@ def s3_config(moto_endpoint: str, bucket: str) -> S3Config:
 
 
 @pytest.fixture
-def aws_endpoint(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def aws_endpoint(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Moto under the host names of AWS, where the bucket is part of the host."""
-    port = urlsplit(moto_endpoint).port
+    port = urlsplit(moto_url).port
     resolve = socket.getaddrinfo
 
     def loopback(host: str, *args: object, **kwargs: object) -> object:
@@ -78,11 +67,11 @@ def aws_endpoint(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def pending_uploads(moto_endpoint: str, bucket: str) -> Callable[[], list[str]]:
+def pending_uploads(moto_url: str, bucket: str) -> Callable[[], list[str]]:
     """What the bucket knows of multipart uploads that neither ended nor were aborted."""
 
     def uploads() -> list[str]:
-        return re.findall("<UploadId>(.+?)</UploadId>", httpx.get(f"{moto_endpoint}/{bucket}?uploads").text)
+        return re.findall("<UploadId>(.+?)</UploadId>", httpx.get(f"{moto_url}/{bucket}?uploads").text)
 
     return uploads
 

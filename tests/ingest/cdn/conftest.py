@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import pytest
 from aiobotocore.session import AioSession
-from moto.server import ThreadedMotoServer
 
 from ingest.cdn.purge import PurgeItem
 
@@ -80,23 +79,13 @@ async def api() -> AsyncIterator[ScriptedApi]:
         await asyncio.gather(*handling)
 
 
-@pytest.fixture(scope="module")
-def moto_endpoint() -> Iterator[str]:
-    """Moto's own HTTP server, on loopback."""
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-async def aws(moto_endpoint: str) -> AsyncIterator[Any]:
+async def aws(moto_url: str) -> AsyncIterator[Any]:
     """A client of CloudFront, such as an operator has."""
     async with AioSession().create_client(
         "cloudfront",
         region_name="us-east-1",
-        endpoint_url=moto_endpoint,
+        endpoint_url=moto_url,
         aws_access_key_id=KEYS["access_key_id"],
         aws_secret_access_key=KEYS["secret_access_key"],
     ) as client:

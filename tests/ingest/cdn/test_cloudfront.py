@@ -51,9 +51,9 @@ def purger_of(url: str, distribution: str = DISTRIBUTION, **options: Any) -> Clo
 
 
 async def test_a_path_is_purged_with_every_query_and_all_below_it(
-    aws: Any, moto_endpoint: str, distribution: str
+    aws: Any, moto_url: str, distribution: str
 ) -> None:
-    async with purger_of(moto_endpoint, distribution) as purger:
+    async with purger_of(moto_url, distribution) as purger:
         await purger.purge([PurgeItem(message_id="wamid.HBgL==", deleted_at=NOON)])
     taken = [batch["Paths"] for batch in await invalidations(aws, distribution)]
     path = "/media/messages/wamid.HBgL%3D%3D"
@@ -63,15 +63,15 @@ async def test_a_path_is_purged_with_every_query_and_all_below_it(
     ]
 
 
-async def test_a_tag_is_purged_where_the_distribution_has_tags(aws: Any, moto_endpoint: str, distribution: str) -> None:
-    async with purger_of(moto_endpoint, distribution, by_tag=True) as purger:
+async def test_a_tag_is_purged_where_the_distribution_has_tags(aws: Any, moto_url: str, distribution: str) -> None:
+    async with purger_of(moto_url, distribution, by_tag=True) as purger:
         await purger.purge([*items(2), *items(2)])
     (batch,) = await invalidations(aws, distribution)
     assert batch["Paths"] == {"Quantity": 2, "Items": ["#m-m0", "#m-m1"]}
 
 
-async def test_a_distribution_that_does_not_exist_is_refused(moto_endpoint: str) -> None:
-    async with purger_of(moto_endpoint, "ENOTTHERE") as purger:
+async def test_a_distribution_that_does_not_exist_is_refused(moto_url: str) -> None:
+    async with purger_of(moto_url, "ENOTTHERE") as purger:
         with pytest.raises(PurgeRefused) as caught:
             await purger.purge(items(1))
     assert str(caught.value) == "The CDN refuses the purge (HTTP 404, NoSuchDistribution)."

@@ -164,14 +164,14 @@ async def here(engine: Database, database_url: str, tmp_path: Path) -> AsyncIter
 
 
 async def test_what_the_host_deletes_cloudfront_forgets(
-    here: Installation, aws: Any, moto_endpoint: str, distribution: str
+    here: Installation, aws: Any, moto_url: str, distribution: str
 ) -> None:
     await here.deletes("m1")
     async with (
         CloudFrontInvalidation(
             distribution,
             by_tag=True,
-            endpoint_url=moto_endpoint,
+            endpoint_url=moto_url,
             access_key_id=KEYS["access_key_id"],
             secret_access_key=KEYS["secret_access_key"],
         ) as purger,
