@@ -19,9 +19,10 @@ from ingest.processing.limits import Limits
 from ingest.processing.pool import Pool
 from ingest.processing.steps import Ceilings
 from ingest.purging import PurgeOrders
-from ingest.queue import Queue
+from ingest.queue import PROCESS, Queue, processing_queue
 from ingest.rendering import Rendering
 from ingest.scanner import ClamAddress, Scanner
+from ingest.tasks import Tasks
 from ingest.whatsapp.accounts import Accounts
 from ingest.whatsapp.budget import MAX_REMEMBERED, BudgetedOrigin
 from ingest.whatsapp.client import WhatsAppClient
@@ -29,6 +30,7 @@ from ingest.workspaces import Workspace
 from storage.database import Database, open_engine
 from storage.flights import Flights
 from storage.local import LocalStore
+from storage.record import StoredObject
 from storage.records import Records
 from storage.renditions import Renditions
 from storage.settings import StorageSettings
@@ -62,6 +64,22 @@ class Foundation:
     """Orders that; None likewise."""
     sweep_files: Callable[[timedelta], Awaitable[int]]
     """Deletes what processes that were killed a while ago have left unfinished in the store, or in work."""
+
+    def tasks(self, process: Callable[[StoredObject], Awaitable[None]] | None = None) -> Tasks:
+        """Return what a worker does; ``process`` is told of every new object instead of the queue."""
+        return Tasks(
+            records=self.records,
+            renditions=self.renditions,
+            store=self.store,
+            flights=self.flights,
+            spools=self.spools,
+            forget=self.origin.forget,
+            process=process or self._enqueue,
+            deduplicated=self.metrics.deduplicated,
+        )
+
+    async def _enqueue(self, stored: StoredObject) -> None:
+        await self.queue.enqueue(PROCESS, stored.id, processing_queue(stored.content_type))
 
 
 @asynccontextmanager

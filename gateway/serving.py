@@ -23,8 +23,6 @@ from gateway.protocol import LeanProtocol
 from gateway.settings import ConfigurationError, Settings
 from ingest import queue
 from ingest.purging import Purging
-from ingest.queue import PROCESS, processing_queue
-from ingest.tasks import Tasks
 from ingest.worker import Upkeep, Worker
 from ingest.workflows import Workflows
 from storage.database import open_engine, writing
@@ -96,16 +94,7 @@ async def work(settings: Settings, *, concurrency: int, metrics_port: int | None
         start_http_server(metrics_port, registry=registry)
     async with open_foundation(settings, metrics, registry) as base:
         loop = asyncio.get_running_loop()
-        tasks = Tasks(
-            records=base.records,
-            renditions=base.renditions,
-            store=base.store,
-            flights=base.flights,
-            spools=base.spools,
-            forget=base.origin.forget,
-            process=lambda stored: base.queue.enqueue(PROCESS, stored.id, processing_queue(stored.content_type)),
-            deduplicated=metrics.deduplicated,
-        )
+        tasks = base.tasks()
         purging = Purging(base.purger)
         worker = Worker(
             queue_url=settings.queue_url,

@@ -125,19 +125,7 @@ class Scene:
         registry = CollectorRegistry()
         settings = settings_for(self.gateway.path, **(self.variables | variables))
         async with open_foundation(settings, Metrics(registry), registry) as base:
-            yield (
-                base,
-                Tasks(
-                    records=base.records,
-                    renditions=base.renditions,
-                    store=base.store,
-                    flights=base.flights,
-                    spools=base.spools,
-                    forget=base.origin.forget,
-                    process=lambda stored: processing(base, stored),
-                    deduplicated=base.metrics.deduplicated,
-                ),
-            )
+            yield base, base.tasks(lambda stored: processing(base, stored))
 
     def forget_requests(self) -> None:
         """Empty the provider's log."""
