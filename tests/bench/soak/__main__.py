@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
+from gateway.serving import exit_on_signals
 from tests.bench import proc
 from tests.bench.soak.counts import Counts, count
 from tests.bench.soak.gateway import Gateway, Plan, open_gateway
@@ -185,6 +186,7 @@ def main() -> None:
     parser.add_argument("--nice", type=int, default=10, help="how far to stand back behind other work")
     options = vars(parser.parse_args())
     os.nice(options.pop("nice"))
+    exit_on_signals()  # or what it has started would be left
     with TemporaryDirectory(prefix="media-gateway-soak-") as folder:
         result = asyncio.run(soak(replace(plan, **options), Path(folder)))
     print(json.dumps(result))  # noqa: T201 its report
