@@ -92,11 +92,16 @@ class Answers:
         in_memory = representation.source is Source.CACHE
         self._keep(decided_from, decision, shown, body=body, source=representation.source, in_memory=in_memory)
 
-    def remember_hand_over(self, decided_from: DecidedFrom, decision: Decision, shown: MediaRecord) -> None:
-        """Remember by which answer somebody else sends the bytes, for a moment: its URL ends."""
+    def remember_hand_over(
+        self, decided_from: DecidedFrom, decision: Decision, shown: MediaRecord, *, size: int
+    ) -> None:
+        """Remember by which answer somebody else sends the bytes, for a moment: its URL ends.
+
+        ``size`` is how many of them our own server in front sends, which are charged as if we did.
+        """
         scope = decided_from.scope
         peer = scope["client"][0] if scope.get("client") else ""
-        self._keep(decided_from, decision, shown, until=self._clock() + HAND_OVER, peer=peer)
+        self._keep(decided_from, decision, shown, until=self._clock() + HAND_OVER, peer=peer, elsewhere=size)
 
     def _keep(
         self,
@@ -109,6 +114,7 @@ class Answers:
         in_memory: bool | None = None,
         until: float = inf,
         peer: str | None = None,
+        elsewhere: int = 0,
     ) -> None:
         scope, grant = decided_from.scope, decided_from.grant
         key = key_of(scope["method"].encode(), target_of(scope), scope["headers"], barred=self._barred)
@@ -125,6 +131,7 @@ class Answers:
                 credential=f"url:{grant.credential}" if grant.kind == "signed-url" else "",
                 until=min(until, grant.until),
                 peer=peer,
+                elsewhere=elsewhere,
             )
 
     def find(self, method: bytes, target: bytes, fields: Fields, peer: str) -> Found | None:

@@ -32,7 +32,7 @@ class Express:
         if found is None or (found.prepared.body is not None and not found.prepared.in_memory):
             return None
         prepared = found.prepared
-        if prepared.size > MAX_BODY or not self._answers.charge(found, prepared.size):
+        if prepared.size > MAX_BODY or not self._answers.charge(found, prepared.size + prepared.elsewhere):
             return None
         body = self._answers.body(prepared)
         head = self._head(found, server_fields, perf_counter() - began)

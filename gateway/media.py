@@ -20,6 +20,7 @@ from gateway.playlists import credential_of, readdressed
 from gateway.prepared import negotiates, target_of
 from gateway.responses import Asked, Decision, decide, send_body, send_bodyless
 from gateway.showing import Showing, Shown
+from gateway.throttle import Toll, toll_of
 from gateway.variants import AUTO, HLS, MASTER, ORIGINAL, PLAYLIST_TYPE, VARIANTS
 from ingest.cdn.purge import path_segment, tags_for
 from storage.cache import RecordCache
@@ -85,7 +86,7 @@ class MediaReader:
         )
         folder = "" if file is not None else f"{path_segment(message_id)}/{HLS}/"
         peer = scope["client"][0] if scope.get("client") else ""
-        answer = _Answer(asked, shown.record, credential_of(query), folder, began, peer)
+        answer = _Answer(asked, shown.record, credential_of(query), folder, began, peer, toll_of(scope))
         self._admission.done(Action.READ, scope, grant, record, variant=shown.name)
         told_apart = variant != AUTO or negotiates(target_of(scope))
         if shown.final and told_apart and self._admission.may_repeat(grant, record):
@@ -101,7 +102,9 @@ class MediaReader:
             if file is not None:
                 raise
             asked = replace(asked, shown=ORIGINAL, final=False, filename=record.filename)
-            await self._serve(_Answer(asked, record, answer.credential, folder, began, peer), receive, send)
+            await self._serve(
+                _Answer(asked, record, answer.credential, folder, began, peer, answer.toll), receive, send
+            )
 
     async def _record(self, message_id: str, check: Callable[[MediaRecord], None]) -> MediaRecord:
         record = await self._records.get(message_id)
@@ -159,9 +162,11 @@ class MediaReader:
             return False
         sent = Decision(handed_over.status, handed_over.headers, ())
         await send_bodyless(sent, send)
+        by_our_server = decision.length or 0 if handed_over.status == decision.status else 0
+        answer.toll.sent(by_our_server)
         self._metrics.served(Source.STORAGE, handed_over.status, perf_counter() - answer.began, 0)
         if answer.decided_from is not None:
-            self._answers.remember_hand_over(answer.decided_from, sent, record)
+            self._answers.remember_hand_over(answer.decided_from, sent, record, size=by_our_server)
         return True
 
     def _remember(self, answer: "_Answer", decision: Decision, representation: Representation) -> None:
@@ -203,6 +208,7 @@ class _Answer:
     began: float
     peer: str
     """The address at the other end of the connection."""
+    toll: Toll
     decided_from: DecidedFrom | None = None
     """Where the same request gets the same again until one of these changes."""
     _decided: tuple[Representation, Decision] | None = None

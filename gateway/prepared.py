@@ -131,6 +131,8 @@ class Prepared:
     """Unix seconds."""
     peer: str | None
     """The address of the proxy that alone is answered so; None: everybody."""
+    elsewhere: int
+    """Bytes that our own server in front sends for it."""
     method: str
     route: Route
     line: Line

@@ -33,6 +33,7 @@ class Way:
         scope["route"] = found.prepared.route
         if found.prepared.body is None:
             await send_bodyless(_timed(found, began), send)
+            self._answers.sent(found, found.prepared.elsewhere)
             self._metrics.served(found.prepared.source, found.prepared.status, perf_counter() - began, 0)
             return True
         if await self._sent(found, began, receive, send):

@@ -11,7 +11,8 @@ from gateway.metrics import Metrics
 from gateway.stores import open_store
 from tests.gateway import raw
 from tests.gateway.nginx import ACCEL, Nginx, Reads, accelerated
-from tests.gateway.scene import Message, OpenScene, Scene, jpeg
+from tests.gateway.scene import SIZE, Message, OpenScene, Scene, jpeg
+from tests.gateway.test_express import target_of
 from tests.running import settings_for
 
 ORIGIN = {"X-Origin-Verify": "origin-secret"}
@@ -109,6 +110,16 @@ async def test_what_is_in_memory_comes_from_there(open_scene: OpenScene, tmp_pat
         stored = await scene.client.get(message.path)
         assert [cold.headers["x-media-source"], stored.headers["x-media-source"]] == ["provider", "cache"]
         assert [await front.sender(cold), await front.sender(stored)] == ["gateway", "gateway"]
+
+
+async def test_the_bytes_that_nginx_sends_are_charged(open_scene: OpenScene, tmp_path: Path) -> None:
+    limits = {"MEDIA_LIMIT_BYTES": f"1/{3 * SIZE}", "MEDIA_CACHE_BYTES": "0"}
+    async with accelerated(open_scene, tmp_path / "nginx", **limits) as (scene, front):
+        message = await scene.store(await scene.message())
+        target = target_of(scene.gateway.signer.mint(message.id).url)
+        answers = [await scene.nobody.get(target) for _ in range(5)]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429]
+        assert [await front.sender(answer) for answer in answers] == ["nginx"] * 4 + ["gateway"]
 
 
 async def test_every_id_finds_its_own_file(open_scene: OpenScene, tmp_path: Path) -> None:
