@@ -50,9 +50,7 @@ def purger_of(url: str, distribution: str = DISTRIBUTION, **options: Any) -> Clo
     return CloudFrontInvalidation(distribution, endpoint_url=url, **KEYS | {"timeout": 10} | options)
 
 
-async def test_a_path_is_purged_with_every_query_and_all_below_it(
-    aws: Any, moto_url: str, distribution: str
-) -> None:
+async def test_a_path_is_purged_with_every_query_and_all_below_it(aws: Any, moto_url: str, distribution: str) -> None:
     async with purger_of(moto_url, distribution) as purger:
         await purger.purge([PurgeItem(message_id="wamid.HBgL==", deleted_at=NOON)])
     taken = [batch["Paths"] for batch in await invalidations(aws, distribution)]
