@@ -113,8 +113,9 @@ async def test_what_is_in_memory_comes_from_there(open_scene: OpenScene, tmp_pat
 
 
 async def test_the_bytes_that_nginx_sends_are_charged(open_scene: OpenScene, tmp_path: Path) -> None:
-    limits = {"MEDIA_LIMIT_BYTES": f"1/{3 * SIZE}", "MEDIA_CACHE_BYTES": "0"}
-    async with accelerated(open_scene, tmp_path / "nginx", **limits) as (scene, front):
+    limit = f"1/{3 * SIZE}"
+    opening = accelerated(open_scene, tmp_path / "nginx", MEDIA_LIMIT_BYTES=limit, MEDIA_CACHE_BYTES="0")
+    async with opening as (scene, front):
         message = await scene.store(await scene.message())
         target = target_of(scene.gateway.signer.mint(message.id).url)
         answers = [await scene.nobody.get(target) for _ in range(5)]
