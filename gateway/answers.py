@@ -19,7 +19,7 @@ from gateway.forwarded import Fields, Networks, client_address, subscriber
 from gateway.limits import RateExceeded
 from gateway.prepared import Prepared, key_of, target_of
 from gateway.responses import Decision
-from gateway.throttle import Tolls
+from gateway.throttle import MAX_FIELDS, Tolls
 from storage.bodies import BodyCache
 from storage.cache import RecordCache, VariantCache
 from storage.record import MediaRecord, Variant
@@ -143,6 +143,8 @@ class Answers:
             fields: With names in lower case.
             peer: The address at the other end of the connection.
         """
+        if len(fields) > MAX_FIELDS:
+            return None
         key = key_of(method, target, fields, barred=self._barred)
         prepared = self._known.get(key.value) if key is not None else None
         if key is None or prepared is None or not self._holds(prepared, peer):

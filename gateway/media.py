@@ -61,17 +61,32 @@ class MediaReader:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        began = perf_counter()
+        answer = await self._begun(scope, perf_counter())
+        try:
+            await self._serve(answer, receive, send)
+        except MediaError as error:
+            stored = answer.original.stored
+            if answer.record is answer.original or stored is None:
+                raise
+            # Such as one that has been made anew since we looked; the original is still there.
+            log.warning("variant could not be read", variant=answer.asked.shown, error=type(error).__name__)
+            self._showing.forget(stored)
+            if answer.is_file:
+                raise
+            await self._serve(answer.of_the_original(), receive, send)
+
+    async def _begun(self, scope: Scope, began: float) -> "_Answer":
+        """Let the request in, and find what is to be served."""
         message_id, file = scope["path_params"]["message_id"], scope["path_params"].get("file")
-        query = parse_query(scope["query_string"])
+        query, headers = parse_query(scope["query_string"]), joined_headers(scope["headers"])
         variant = HLS if file is not None else query.get("variant", ORIGINAL)
         download = query.get("download") == "1"
-        headers = joined_headers(scope["headers"])
         grant = await self._admission.reader(scope, message_id, variant, download=download, query=query)
         if variant not in VARIANTS:
             raise BadRequest("There is no such variant.")
         record = await self._record(message_id, partial(self._admission.check, scope, grant, variant=variant))
         shown = await self._shown(record, variant, file, headers.get("accept"))
+        self._admission.done(Action.READ, scope, grant, record, variant=shown.name)
         asked = Asked(
             method=scope["method"],
             headers=headers,
@@ -80,31 +95,22 @@ class MediaReader:
             final=shown.final,
             cache_tags=tags_for(record) if grant.kind == "cdn" else None,
             download=download,
-            filename=record.filename
-            if shown.name == ORIGINAL
-            else variant_filename(record.filename, shown.record.content_type or ""),
+            filename=_filename(record, shown),
         )
-        folder = "" if file is not None else f"{path_segment(message_id)}/{HLS}/"
-        peer = scope["client"][0] if scope.get("client") else ""
-        answer = _Answer(asked, shown.record, credential_of(query), folder, began, peer, toll_of(scope))
-        self._admission.done(Action.READ, scope, grant, record, variant=shown.name)
         told_apart = variant != AUTO or negotiates(target_of(scope))
-        if shown.final and told_apart and self._admission.may_repeat(grant, record):
-            answer.decided_from = DecidedFrom(scope, record, shown.variants, grant)
-        try:
-            await self._serve(answer, receive, send)
-        except MediaError as error:
-            if shown.record is record or record.stored is None:
-                raise
-            # Such as one that has been made anew since we looked; the original is still there.
-            log.warning("variant could not be read", variant=shown.name, error=type(error).__name__)
-            self._showing.forget(record.stored)
-            if file is not None:
-                raise
-            asked = replace(asked, shown=ORIGINAL, final=False, filename=record.filename)
-            await self._serve(
-                _Answer(asked, record, answer.credential, folder, began, peer, answer.toll), receive, send
-            )
+        repeats = shown.final and told_apart and self._admission.may_repeat(grant, record)
+        return _Answer(
+            asked=asked,
+            record=shown.record,
+            original=record,
+            is_file=file is not None,
+            folder="" if file is not None else f"{path_segment(message_id)}/{HLS}/",
+            credential=credential_of(query),
+            began=began,
+            peer=scope["client"][0] if scope.get("client") else "",
+            toll=toll_of(scope),
+            decided_from=DecidedFrom(scope, record, shown.variants, grant) if repeats else None,
+        )
 
     async def _record(self, message_id: str, check: Callable[[MediaRecord], None]) -> MediaRecord:
         record = await self._records.get(message_id)
@@ -195,23 +201,33 @@ class MediaReader:
             self._remember(answer, decision, representation)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Answer:
     """One request on its way to its answer."""
 
     asked: Asked
     record: MediaRecord
-    credential: str
-    """What the URIs of a playlist carry."""
+    """With the variant that is served in place of the original."""
+    original: MediaRecord
+    """As the record cache has it."""
+    is_file: bool
+    """Whether a file of a stream is asked for, which nothing else can stand in for."""
     folder: str
-    """Where they lie, relative to the request."""
+    """Where the files of a stream lie, relative to the request."""
+    credential: str
+    """What their URIs carry."""
     began: float
     peer: str
     """The address at the other end of the connection."""
     toll: Toll
-    decided_from: DecidedFrom | None = None
+    decided_from: DecidedFrom | None
     """Where the same request gets the same again until one of these changes."""
     _decided: tuple[Representation, Decision] | None = None
+
+    def of_the_original(self) -> "_Answer":
+        """Return the answer by which the original stands in for a variant."""
+        asked = replace(self.asked, shown=ORIGINAL, final=False, filename=self.original.filename)
+        return replace(self, asked=asked, record=self.original, decided_from=None, _decided=None)
 
     @property
     def is_playlist(self) -> bool:
@@ -222,6 +238,12 @@ class _Answer:
         if self._decided is None or self._decided[0] != representation:
             self._decided = representation, decide(self.asked, representation)
         return self._decided[1]
+
+
+def _filename(record: MediaRecord, shown: Shown) -> str | None:
+    if shown.name == ORIGINAL:
+        return record.filename
+    return variant_filename(record.filename, shown.record.content_type or "")
 
 
 def _timed(decision: Decision, representation: Representation, began: float) -> Decision:
