@@ -6,7 +6,9 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import quantiles
@@ -26,8 +28,9 @@ from tests.messages import NOON, message
 SMALL = 10_000
 RECORDS = int(os.environ.get("GROWTH_RECORDS", "10000000"))
 JOBS = int(os.environ.get("GROWTH_JOBS", "1000000"))
-ROUNDS = 5
-ASKED = 200  # times a question is asked in each round; the slow ones less
+ROUNDS = 20
+ASKED = 50  # times a question is asked in each round; the slow ones less
+TURN = 0.25  # seconds
 HISTORY = 200  # messages whose URLs are asked for at once
 BATCH = 20  # messages of a webhook
 
@@ -51,21 +54,23 @@ async def measure(folder: Path) -> dict[str, Any]:
 
 async def _questions(provided: Databases, folder: Path) -> dict[str, Any]:
     """Ask both databases by turns, so that what else the machine does meets both."""
-    asked: dict[str, dict[int, list[tuple[float, float]]]] = {}
-    urls = {}
-    for records in (SMALL, RECORDS):
-        urls[records] = await asyncio.to_thread(provided.new, folder / str(records))
-        await asyncio.to_thread(population.fill, urls[records], records)
-    for _ in range(ROUNDS):
-        for records, url in urls.items():
+    async with AsyncExitStack() as stack:
+        asked: dict[int, dict[str, Question]] = {}
+        for records in (SMALL, RECORDS):
+            url = await asyncio.to_thread(provided.new, folder / str(records))
+            await asyncio.to_thread(population.fill, url, records)
             engine = open_engine(url)
-            try:
-                for name, question in (await _asked_of(Records(engine), Renditions(engine), records)).items():
-                    times = asked.setdefault(name, {}).setdefault(records, [])
-                    times.extend(await _timed(question))
-            finally:
-                await engine.dispose()
-    return {name: _summary(each) for name, each in asked.items()}
+            stack.push_async_callback(engine.dispose)
+            asked[records] = await _asked_of(Records(engine), Renditions(engine), records)
+        return {name: await _by_turns({records: asked[records][name] for records in asked}) for name in asked[SMALL]}
+
+
+async def _by_turns(questions: dict[int, Question]) -> dict[str, Any]:
+    times: dict[int, list[tuple[float, float]]] = {records: [] for records in questions}
+    for _ in range(ROUNDS):
+        for records, question in questions.items():
+            times[records].extend(await _timed(question))
+    return _summary(times)
 
 
 async def _asked_of(records: Records, renditions: Renditions, count: int) -> dict[str, Question]:
@@ -114,7 +119,7 @@ async def _timed(question: Question) -> list[tuple[float, float]]:
     await question()
     times: list[tuple[float, float]] = []
     began = perf_counter()
-    while len(times) < ASKED and (perf_counter() - began < 1 or len(times) < 3):
+    while len(times) < ASKED and (perf_counter() - began < TURN or len(times) < 3):
         processor, wall = process_time(), perf_counter()
         await question()
         times.append((perf_counter() - wall, process_time() - processor))
@@ -137,20 +142,26 @@ def _summary(asked: dict[int, list[tuple[float, float]]]) -> dict[str, Any]:
 
 async def _jobs(provided: Databases, folder: Path) -> dict[str, Any]:
     """Enqueue and claim behind no job and behind very many."""
-    results: dict[str, dict[int, list[tuple[float, float]]]] = {}
-    for waiting in (0, JOBS):
-        url = await asyncio.to_thread(provided.new, folder / f"jobs-{waiting}")
-        await asyncio.to_thread(population.enqueue, url, waiting)
-        async with Queue(url, records_url=url) as queue:
-            numbers = iter(range(10**9))
-            questions: dict[str, Question] = {
-                "enqueue": lambda: queue.enqueue(INGEST, f"new-{next(numbers)}", HIGH),  # noqa: B023 asked at once
-                "backlog": queue.backlog,
-                "readiness": queue.check,
-                "upkeep enqueues": lambda: queue.enqueue(INGEST, f"old-{next(numbers)}", HIGH, priority=UPKEEP),  # noqa: B023 asked at once
-            }
-            found = {name: await _timed(question) for name, question in questions.items()}
-        found["claim of four"] = await asyncio.to_thread(population.claim, url, ASKED // 4)
-        for name, times in found.items():
-            results.setdefault(name, {})[waiting] = times
-    return {name: _summary(each) for name, each in results.items()}
+    results: dict[str, Any] = {}
+    async with AsyncExitStack() as stack:
+        asked: dict[int, dict[str, Question]] = {}
+        for waiting in (0, JOBS):
+            url = await asyncio.to_thread(provided.new, folder / f"jobs-{waiting}")
+            await asyncio.to_thread(population.enqueue, url, waiting)
+            queue = await stack.enter_async_context(Queue(url, records_url=url))
+            claims = await asyncio.to_thread(population.Claims, url)
+            stack.callback(claims.close)
+            asked[waiting] = _asked_of_queue(queue) | {"claim of four": partial(asyncio.to_thread, claims.claim)}
+        for name in asked[0]:
+            results[name] = await _by_turns({waiting: asked[waiting][name] for waiting in asked})
+    return results
+
+
+def _asked_of_queue(queue: Queue) -> dict[str, Question]:
+    numbers = iter(range(10**9))
+    return {
+        "enqueue": lambda: queue.enqueue(INGEST, f"new-{next(numbers)}", HIGH),
+        "enqueue for upkeep": lambda: queue.enqueue(INGEST, f"old-{next(numbers)}", HIGH, priority=UPKEEP),
+        "backlog": queue.backlog,
+        "readiness": queue.check,
+    }

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from time import perf_counter
 from typing import Any
 
 from dbos import DBOSClient
@@ -174,17 +173,21 @@ def enqueue(url: str, jobs: int) -> None:
     _settle(engine)
 
 
-def claim(url: str, times: int) -> list[tuple[float, float]]:
-    """Claim four jobs at a time, as a worker does; return the seconds that each claim took."""
-    client: Any = _client(url)
-    queue = client.register_queue(HIGH, worker_concurrency=4)
-    took = []
-    for _ in range(times):
-        began = perf_counter()
-        client._sys_db.start_queued_workflows(queue, "bench", APPLICATION_VERSION, None, is_latest_version=True)
-        took.append((perf_counter() - began, 0.0))
-    client.destroy()
-    return took
+class Claims:
+    """Claims four jobs at a time, as a worker does; blocking."""
+
+    def __init__(self, url: str) -> None:
+        self._client: Any = _client(url)
+        self._queue = self._client.register_queue(HIGH, worker_concurrency=4)
+
+    def claim(self) -> None:
+        """Claim the next four."""
+        queues = self._client._sys_db
+        queues.start_queued_workflows(self._queue, "bench", APPLICATION_VERSION, None, is_latest_version=True)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.destroy()
 
 
 def _client(url: str) -> DBOSClient:
