@@ -1,11 +1,13 @@
 """Scenes for HTTP tests: a gateway over a simulated provider, with local files or a bucket."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from storage.layers import Deadlines
 from tests.conftest import Provider, StartGateway
 from tests.gateway.layers import LAYERS, Layer, open_layer
 from tests.gateway.scene import OpenScene, Scene, scenes
@@ -32,6 +34,12 @@ def s3(moto_url: str) -> dict[str, str]:
 def no_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the provider's client from reading the public authorities: the simulator speaks in plain text."""
     monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: NO_TLS)
+
+
+@pytest.fixture(autouse=True)
+def patient_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a store for as long as it takes: on a busy machine it is not the store that is slow."""
+    monkeypatch.setattr("storage.retrieval.Deadlines", partial(Deadlines, storage_first_byte=30.0, storage_whole=60.0))
 
 
 @pytest.fixture

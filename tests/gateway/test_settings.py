@@ -42,6 +42,12 @@ WRONG = [
     ("MEDIA_DATABASE_URL", "postgresql://u:p@h:s3cret/db"),
     ("MEDIA_CACHE_BYTES", "s3cret"),
     ("MEDIA_CACHE_BYTES", "-64000"),
+    ("MEDIA_CACHE_ITEM_BYTES", "s3cret"),
+    ("MEDIA_CACHE_ITEM_BYTES", "-64000"),
+    ("MEDIA_DISK_CACHE_BYTES", "s3cret"),
+    ("MEDIA_DISK_CACHE_BYTES", "-64000"),
+    ("MEDIA_ACCESS_LOG_EVERY", "s3cret"),
+    ("MEDIA_ACCESS_LOG_EVERY", "0"),
     ("MEDIA_S3_ADDRESSING_STYLE", "s3cret"),
     ("MEDIA_INGEST", "s3cret"),
     ("MEDIA_INGEST_QUEUE_URL", "redis://:s3cret@h/0"),
@@ -109,6 +115,7 @@ def test_a_wrong_value_is_named_but_not_shown(load: Load, name: str, value: str)
 def test_every_variable_with_wrong_values_has_a_test() -> None:
     takes_any_text = {
         "MEDIA_STORAGE_PATH",
+        "MEDIA_DISK_CACHE_PATH",
         "MEDIA_API_KEYS",
         "MEDIA_LISTEN_HOST",
         *(f"AWS_{each}" for each in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "REGION")),

@@ -212,7 +212,7 @@ async def test_there_are_never_more_than_so_many_records() -> None:
     async def load(message_id: str) -> MediaRecord:
         return replace(RECORD, message_id=message_id)
 
-    cache = RecordCache(load)
+    cache = RecordCache(load, clock=lambda: 0.0)
     for number in range(MAX_RECORDS + 1):
         await cache.get(str(number))
         cache.peek("0")
