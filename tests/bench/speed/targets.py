@@ -16,7 +16,7 @@ from tests.running import SIGNING_KEY, environment, free_port, process
 
 SIGNER = Signer({"k1": SIGNING_KEY.encode()}, public_url="")
 LIFE = 24 * 3600  # seconds of a signed URL
-PLENTY = "1000000000/1000000000"  # as in production there are limits; they are not what is measured
+PLENTY = "1000000000000/1000000000000"  # as in production there are limits; they are not what is measured
 
 
 @dataclass(frozen=True, slots=True)
