@@ -49,6 +49,8 @@ class Found(NamedTuple):
     prepared: Prepared
     request_id: bytes
     """As the client named it; may be empty, or nonsense."""
+    key: bytes
+    """By which it is remembered."""
     client: str
     """Who pays for the request by its address."""
 
@@ -149,7 +151,7 @@ class Answers:
         prepared = self._known.get(key.value) if key is not None else None
         if key is None or prepared is None or not self._holds(prepared, peer):
             return None
-        return Found(prepared, key.request_id, self._subscriber(peer, key.hops))
+        return Found(prepared, key.request_id, key.value, self._subscriber(peer, key.hops))
 
     def _holds(self, prepared: Prepared, peer: str) -> bool:
         record = prepared.record
@@ -162,10 +164,9 @@ class Answers:
         stored = record.stored
         return prepared.variants is None or (stored is not None and self._variants.peek(stored.id) is prepared.variants)
 
-    def forget(self, prepared: Prepared) -> None:
+    def forget(self, found: Found) -> None:
         """Do not give an answer again."""
-        for key in [key for key, known in self._known.items() if known is prepared]:
-            del self._known[key]
+        self._known.pop(found.key, None)
 
     def body(self, prepared: Prepared) -> bytes | None:
         """Return the bytes of an answer that is sent from memory, and count them as read."""

@@ -38,7 +38,7 @@ class Way:
             return True
         if await self._sent(found, began, receive, send):
             return True
-        self._answers.forget(found.prepared)
+        self._answers.forget(found)
         self._answers.excuse(found)
         return False
 
