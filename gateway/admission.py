@@ -8,7 +8,7 @@ from starlette.types import Scope
 from gateway.audit import Action, Actor, Audit
 from gateway.auth import Gatekeeper, Grant, Presented
 from gateway.errors import Forbidden, NotFound, Unauthorized
-from gateway.forwarded import CertificateFields, Networks, client_certificate
+from gateway.forwarded import CertificateFields, Networks, client_certificate, peer_of
 from gateway.throttle import toll_of
 from storage.record import MediaRecord
 
@@ -119,8 +119,7 @@ class Admission:
     def _certificate(self, scope: Scope) -> str | None:
         if self._certificates is None:
             return None
-        peer = scope["client"][0] if scope.get("client") else ""
-        return client_certificate(peer, scope["headers"], self._trusted, self._certificates)
+        return client_certificate(peer_of(scope), scope["headers"], self._trusted, self._certificates)
 
 
 def _paid(scope: Scope, grant: Grant) -> Grant:

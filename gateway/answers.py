@@ -15,7 +15,7 @@ from cachetools import LRUCache
 from starlette.types import Scope
 
 from gateway.auth import Grant
-from gateway.forwarded import Fields, Networks, client_address, subscriber
+from gateway.forwarded import Fields, Networks, client_address, peer_of, subscriber
 from gateway.limits import RateExceeded
 from gateway.prepared import Prepared, key_of, target_of
 from gateway.responses import Decision
@@ -101,8 +101,7 @@ class Answers:
 
         ``size`` is how many of them our own server in front sends, which are charged as if we did.
         """
-        scope = decided_from.scope
-        peer = scope["client"][0] if scope.get("client") else ""
+        peer = peer_of(decided_from.scope)
         self._keep(decided_from, decision, shown, until=self._clock() + HAND_OVER, peer=peer, elsewhere=size)
 
     def _keep(

@@ -7,6 +7,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Self
 
+from starlette.types import Scope
+
 MAX_HOPS = 16  # proxies in a row
 _MAX_FORWARDED = 4096  # characters
 _MAX_SUBJECT = 1024  # characters
@@ -24,6 +26,11 @@ _BARE_V6 = re.compile(r"[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*")
 Address = IPv4Address | IPv6Address
 Fields = Collection[tuple[bytes, bytes]]
 """A request's header fields as ASGI has them: names in lower case."""
+
+
+def peer_of(scope: Scope) -> str:
+    """Return the address at the other end of a request's connection, empty where it has none."""
+    return scope["client"][0] if scope.get("client") else ""
 
 
 def joined(fields: Fields, name: bytes) -> str | None:

@@ -15,6 +15,7 @@ from gateway.audit import Action
 from gateway.delivery import Delivery
 from gateway.disposition import variant_filename
 from gateway.errors import BadRequest, Deleted, NotFound, Quarantined
+from gateway.forwarded import peer_of
 from gateway.metrics import Metrics
 from gateway.playlists import credential_of, readdressed
 from gateway.prepared import negotiates, target_of
@@ -107,7 +108,7 @@ class MediaReader:
             folder="" if file is not None else f"{path_segment(message_id)}/{HLS}/",
             credential=credential_of(query),
             began=began,
-            peer=scope["client"][0] if scope.get("client") else "",
+            peer=peer_of(scope),
             toll=toll_of(scope),
             decided_from=DecidedFrom(scope, record, shown.variants, grant) if repeats else None,
         )

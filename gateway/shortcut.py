@@ -6,6 +6,7 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.answers import Answers, Found
+from gateway.forwarded import peer_of
 from gateway.metrics import Metrics
 from gateway.prepared import target_of
 from gateway.responses import Decision, send_body, send_bodyless
@@ -26,8 +27,7 @@ class Way:
     async def taken(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Answer a request, or return False: nothing was sent, nor charged."""
         began = perf_counter()
-        peer = scope["client"][0] if scope.get("client") else ""
-        found = self._answers.find(scope["method"].encode(), target_of(scope), scope["headers"], peer)
+        found = self._answers.find(scope["method"].encode(), target_of(scope), scope["headers"], peer_of(scope))
         if found is None or not self._answers.charge(found):
             return False
         scope["route"] = found.prepared.route

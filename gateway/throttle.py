@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import Row, problem_response
-from gateway.forwarded import Networks, client_address, subscriber
+from gateway.forwarded import Networks, client_address, peer_of, subscriber
 from gateway.limits import Limits, Rate, RateExceeded
 from gateway.settings import GatewaySettings
 
@@ -157,8 +157,7 @@ class Throttle:
             await self._exchange(scope, receive, send, toll)
 
     def _toll(self, scope: Scope) -> Toll:
-        peer = scope["client"][0] if scope.get("client") else ""
-        address = client_address(peer, scope["headers"], self._trusted)
+        address = client_address(peer_of(scope), scope["headers"], self._trusted)
         exempt = scope["path"] in self._exempt
         return Toll(address, self._addresses, self._credentials, self._observer, exempt=exempt)
 
