@@ -19,7 +19,7 @@ from gateway.forwarded import peer_of
 from gateway.metrics import Metrics
 from gateway.playlists import credential_of, readdressed
 from gateway.prepared import negotiates, target_of
-from gateway.responses import Asked, Decision, decide, send_body, send_bodyless
+from gateway.responses import Asked, Decision, decide, send_body, send_bodyless, server_timing
 from gateway.showing import Showing, Shown
 from gateway.throttle import Toll, toll_of
 from gateway.variants import AUTO, HLS, MASTER, ORIGINAL, PLAYLIST_TYPE, VARIANTS
@@ -248,9 +248,7 @@ def _filename(record: MediaRecord, shown: Shown) -> str | None:
 
 
 def _timed(decision: Decision, representation: Representation, began: float) -> Decision:
-    """Add how long the layer took to be ready, as ``Server-Timing``."""
-    timing = f"{representation.source};dur={(perf_counter() - began) * 1000:.1f}".encode()
-    return replace(decision, headers=[*decision.headers, (b"server-timing", timing)])
+    return replace(decision, headers=[*decision.headers, server_timing(representation.source, began)])
 
 
 def joined_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

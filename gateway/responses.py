@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from time import perf_counter
 
 import structlog
 from starlette.types import Receive, Send
@@ -154,6 +155,11 @@ def _describing(asked: Asked, representation: Representation, etag: str | None) 
 
 def _encoded(headers: Mapping[str, str]) -> RawHeaders:
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def server_timing(source: str, began: float) -> tuple[bytes, bytes]:
+    """Return the field that says how long a layer took to be ready, since that moment of `time.perf_counter`."""
+    return b"server-timing", f"{source};dur={(perf_counter() - began) * 1000:.1f}".encode()
 
 
 async def send_bodyless(decision: Decision, send: Send) -> None:

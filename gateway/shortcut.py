@@ -9,7 +9,7 @@ from gateway.answers import Answers, Found
 from gateway.forwarded import peer_of
 from gateway.metrics import Metrics
 from gateway.prepared import target_of
-from gateway.responses import Decision, send_body, send_bodyless
+from gateway.responses import Decision, send_body, send_bodyless, server_timing
 from storage.errors import StorageError
 from storage.retrieval import Retrieval
 
@@ -75,6 +75,7 @@ class Shortcut:
 
 def _timed(found: Found, began: float) -> Decision:
     prepared = found.prepared
-    timing = f"{prepared.source};dur={(perf_counter() - began) * 1000:.1f}".encode()
     ranges = (prepared.part,) if prepared.part is not None else None
-    return Decision(prepared.status, [*prepared.fields, (b"server-timing", timing)], ranges, length=prepared.size)
+    return Decision(
+        prepared.status, [*prepared.fields, server_timing(prepared.source, began)], ranges, length=prepared.size
+    )
