@@ -7,9 +7,10 @@ import struct
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar, Protocol, cast
-from uuid import uuid4
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.requestids import request_id
 
 Fields = Sequence[tuple[bytes, bytes]]
 EXPRESS = "express"
@@ -213,15 +214,15 @@ class LeanProtocol(HttpToolsProtocol):
 
 def _problem(status: HTTPStatus, kind: str, title: str, detail: str) -> bytes:
     """Return a whole response: there is no request yet that the application could answer."""
-    request_id = uuid4().hex
-    body = json.dumps({"type": kind, "title": title, "status": status, "detail": detail, "request_id": request_id})
+    named = request_id(b"").decode("ascii")
+    body = json.dumps({"type": kind, "title": title, "status": status, "detail": detail, "request_id": named})
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}",
         "content-type: application/problem+json",
         f"content-length: {len(body)}",
         "cache-control: no-store",
         "x-content-type-options: nosniff",
-        f"x-request-id: {request_id}",
+        f"x-request-id: {named}",
         "connection: close",
     )
     return "\r\n".join((*head, "", body)).encode()
