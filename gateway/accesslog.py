@@ -69,17 +69,20 @@ class AccessLog:
             f'{line.text}, "seconds": {seconds:.4f}, "event": "request", "request_id": "{request_id}", '
             f'"level": "info", "timestamp": "{self._until_second}.{int(now % 1 * 1_000_000):06d}Z"}}\n'
         )
-        if self._timer is None and self._flushing is None:
-            self._timer = asyncio.get_running_loop().call_later(FLUSH, self._flush)
+        self._flush_soon()
 
     async def aclose(self) -> None:
         """Write what waits."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if self._flushing is not None:
             await asyncio.wait([self._flushing])
+        if self._timer is not None:  # which may have been set by what has just been waited for
+            self._timer.cancel()
+            self._timer = None
         await asyncio.to_thread(self._write, self._taken())
+
+    def _flush_soon(self) -> None:
+        if self._timer is None and self._flushing is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH, self._flush)
 
     def _flush(self) -> None:
         self._timer = None
@@ -90,8 +93,8 @@ class AccessLog:
         self._flushing = None
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("access log could not be written", error=type(error).__name__)
-        if self._lines and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(FLUSH, self._flush)
+        if self._lines:
+            self._flush_soon()
 
     def _taken(self) -> str:
         text, self._lines = "".join(self._lines), []
