@@ -67,7 +67,6 @@ class Acceleration:
         key: str | None,
         *,
         tier: str,
-        for_cdn: bool,  # noqa: ARG002 as above
         is_playlist: bool,
         peer: str,
     ) -> Accelerated | None:

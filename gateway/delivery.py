@@ -54,7 +54,6 @@ class Delivery(Protocol):
         key: str | None,
         *,
         tier: str,
-        for_cdn: bool,
         is_playlist: bool,
         peer: str,
     ) -> HandedOver | None:
@@ -66,7 +65,6 @@ class Delivery(Protocol):
             message_id: Of the message.
             key: Of the object; None where the configured store cannot read it.
             tier: The object's storage class.
-            for_cdn: The client is a CDN.
             is_playlist: What is served is written for each request.
             peer: The address at the other end of the connection.
         """
@@ -135,11 +133,11 @@ class Redirection:
         key: str | None,
         *,
         tier: str,
-        for_cdn: bool,
         is_playlist: bool,
         peer: str,  # noqa: ARG002 one of several kinds of delivery
     ) -> Redirect | None:
         """Return where to send the client, or None to send it the bytes; a CDN would keep a redirect past itself."""
+        for_cdn = asked.cache_tags is not None
         if key is None or for_cdn or is_playlist or not redirectable(asked, decision, tier):
             return None
         presigned = await self._at_edge(asked, message_id) or await self._at_store(decision, key)

@@ -161,7 +161,6 @@ class MediaReader:
             record.message_id,
             stored.key if stored is not None else None,
             tier=stored.tier if stored is not None else "",
-            for_cdn=asked.cache_tags is not None,
             is_playlist=answer.is_playlist,
             peer=answer.peer,
         )

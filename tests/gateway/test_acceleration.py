@@ -32,7 +32,7 @@ async def handed_over(
     """Return the fields that nginx gets, if it is to send the medium."""
     acceleration = Acceleration(store, Networks.parse("10.0.0.0/24"))
     found = await acceleration.hand_over(
-        asked, decide(asked, MEDIUM), "m", key, tier=tier, for_cdn=False, is_playlist=is_playlist, peer=peer
+        asked, decide(asked, MEDIUM), "m", key, tier=tier, is_playlist=is_playlist, peer=peer
     )
     return {name.decode(): value.decode() for name, value in found.headers} if found is not None else None
 

@@ -70,13 +70,12 @@ async def redirect(
     *,
     key: str | None = "media/m/1",
     tier: str = STANDARD,
-    for_cdn: bool = False,
     is_playlist: bool = False,
 ) -> dict[str, str] | None:
     """Return the fields of the redirect, if there is one."""
     delivery = Redirection(store, life=LIFE, clock=lambda: NOW)
     found = await delivery.hand_over(
-        asked, decide(asked, MEDIUM), "m", key, tier=tier, for_cdn=for_cdn, is_playlist=is_playlist, peer=""
+        asked, decide(asked, MEDIUM), "m", key, tier=tier, is_playlist=is_playlist, peer=""
     )
     return {name.decode(): value.decode() for name, value in found.headers} if found is not None else None
 
@@ -148,7 +147,9 @@ async def test_what_only_we_can_give_is_not_presigned() -> None:
     store = Presigning()
 
     assert await redirect(get(), store, key=None) is None, "not stored, or elsewhere"
-    assert await redirect(get(), store, for_cdn=True) is None, "a CDN would hand the store's URL to its viewers"
+    assert await redirect(replace(get(), cache_tags="m"), store) is None, (
+        "a CDN would hand the store's URL to its viewers"
+    )
     assert await redirect(get(), store, is_playlist=True) is None, "its URIs are written for the request"
     assert await redirect(get(), store, tier="GLACIER") is None, "a client would get 403"
     assert store.asked == []
@@ -235,9 +236,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = Asked(method=scope["method"], headers=joined_headers(scope["headers"]), filename=self.filename)
         decision = decide(asked, replace(MEDIUM, content_type=self.content_type))
-        found = await self._delivery.hand_over(
-            asked, decision, "m", "m", tier=STANDARD, for_cdn=False, is_playlist=False, peer=""
-        )
+        found = await self._delivery.hand_over(asked, decision, "m", "m", tier=STANDARD, is_playlist=False, peer="")
         assert found is not None
         await send_bodyless(Decision(307, found.headers, ()), send)
 
