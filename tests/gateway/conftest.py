@@ -43,6 +43,12 @@ def patient_reads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def product_deadlines(patient_reads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a store no longer than in production: for tests of a store that never answers."""
+    monkeypatch.setattr("storage.retrieval.Deadlines", Deadlines)
+
+
+@pytest.fixture
 def open_scene(start_gateway: StartGateway, provider: Provider) -> OpenScene:
     """Open a scene; keyword arguments are environment variables of the gateway."""
     return scenes(start_gateway, provider)

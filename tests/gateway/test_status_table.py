@@ -204,6 +204,7 @@ async def test_while_storage_is_down_the_provider_answers(open_scene: OpenScene,
         assert (part.status_code, part.headers["x-media-source"]) == (206, "provider")
 
 
+@pytest.mark.usefixtures("product_deadlines")
 async def test_while_storage_is_silent_the_provider_answers_in_time(open_scene: OpenScene, s3: dict[str, str]) -> None:
     moto_url = s3.pop("AWS_ENDPOINT_URL_S3")
     with socket.create_server(("127.0.0.1", 0)) as silent:
