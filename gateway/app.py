@@ -65,6 +65,7 @@ def create_app(settings: Settings | None = None, *, extra: Extra | None = None) 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, object]]:
         async with aclosing(access_log), AsyncExitStack() as stack:
+            stack.callback(metrics.batch.settle)
             opening = open_services(settings, metrics, registry, tolls=tolls, access_log=access_log)
             services = await stack.enter_async_context(opening)
             app.router.routes[:] = routes(services)

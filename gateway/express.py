@@ -18,7 +18,7 @@ class Express:
 
     def __init__(self, answers: Answers, *, metrics: Metrics, access_log: AccessLog) -> None:
         self._answers = answers
-        self._metrics = metrics
+        self._batch = metrics.batch
         self._access_log = access_log
         self._server_fields: Fields = ()
         self._server_head = b""
@@ -38,7 +38,6 @@ class Express:
         head = self._head(found, server_fields, perf_counter() - began)
         if prepared.body is None or body is None:
             return (head,)
-        self._metrics.cache_read(hit=True)
         content = body if prepared.size == len(body) else body[prepared.body.start : prepared.body.stop]
         return (head + content,) if len(content) <= _JOINED else (head, content)
 
@@ -46,15 +45,13 @@ class Express:
         prepared, asked_as = found.prepared, request_id(found.request_id)
         if server_fields is not self._server_fields:  # the server makes new ones once a second
             self._server_fields, self._server_head = server_fields, encoded(server_fields)
-        status, source = prepared.status, prepared.source
-        self._metrics.answered(prepared.route.name, prepared.method, status, source, seconds)
-        self._metrics.served(source, status, seconds, prepared.size)
+        self._batch.add(prepared.counted, seconds)
         self._access_log.write(prepared.line, asked_as.decode("ascii"), seconds)
         return b"%b%b%bserver-timing: %b;dur=%.1f\r\nx-request-id: %b\r\n\r\n" % (
-            STATUS_LINES[status],
+            STATUS_LINES[prepared.status],
             self._server_head,
             prepared.head,
-            source.encode(),
+            prepared.source.encode(),
             seconds * 1000,
             asked_as,
         )

@@ -94,6 +94,7 @@ class Operations:
         """
         if not self._trusts(request):
             raise Forbidden if "authorization" in request.headers else Unauthorized("The operators' token is needed.")
+        self._metrics.batch.settle()
         self._metrics.breaker_states(self._breakers())
         self._metrics.cache_bytes.set(self._cache.size)
         self._metrics.cache_entries.set(len(self._cache))

@@ -10,6 +10,7 @@ from starlette.types import Scope
 
 from gateway.accesslog import Line
 from gateway.forwarded import Fields
+from gateway.metrics.batch import Answer
 from gateway.responses import Decision, RawHeaders
 from storage.record import MediaRecord, Variant
 from storage.representation import Source
@@ -133,8 +134,10 @@ class Prepared:
     """The address of the proxy that alone is answered so; None: everybody."""
     elsewhere: int
     """Bytes that our own server in front sends for it."""
-    method: str
+    size: int
+    """Bytes of the body that is sent."""
     route: Route
+    counted: Answer
     line: Line
 
     @classmethod
@@ -145,19 +148,18 @@ class Prepared:
             raise ValueError("nothing can be prepared of what is not stored")
         fields = [field for field in decision.headers if field[0] != b"server-timing"]
         method, route, size = scope["method"], scope["route"], body.length if body is not None else 0
-        line = Line.of(
-            method, scope["path"], route=route.name, status=decision.status, source=holds["source"], size=size
-        )
+        status, source = decision.status, holds["source"]
         return cls(
-            status=decision.status,
+            status=status,
             fields=fields,
             head=encoded(fields),
             body=body,
             shown=shown,
             address=(stored.workspace_id, stored.sha256),
-            method=method,
+            size=size,
             route=route,
-            line=line,
+            counted=Answer(route.name, method, status, source, size, from_memory=body is not None),
+            line=Line.of(method, scope["path"], route=route.name, status=status, source=source, size=size),
             **holds,
         )
 
@@ -166,11 +168,6 @@ class Prepared:
         """What is sent of the medium where that is not all of it."""
         stored = self.shown.stored
         return self.body if stored is None or self.size != stored.size else None
-
-    @property
-    def size(self) -> int:
-        """The bytes of the body that is sent."""
-        return self.body.length if self.body is not None else 0
 
 
 def target_of(scope: Scope) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar, Protocol, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.requestids import request_id
 
@@ -89,6 +89,9 @@ class LeanProtocol(HttpToolsProtocol):
     _head_size = 0
     _head_due: asyncio.TimerHandle | None = None
     _write_due: asyncio.TimerHandle | None = None
+    _idle_since: float | None = None
+    """When the last request was answered at once, if none has begun since; in the event loop's time."""
+    _idle_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Pause the application as soon as the kernel's buffer is full, and wait for a request."""
@@ -103,10 +106,13 @@ class LeanProtocol(HttpToolsProtocol):
         """Stop watching."""
         self._end_head()
         self._end_write()
+        if self._idle_due is not None:
+            self._idle_due.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse, and refuse a header that does not end."""
+        self._idle_since = None
         super().data_received(data)
         if self._head_due is None and self._is_idle():
             self._await_head()
@@ -124,8 +130,8 @@ class LeanProtocol(HttpToolsProtocol):
         self._transport.close()
 
     def on_message_begin(self) -> None:
-        """Begin to measure a header."""
-        super().on_message_begin()
+        """Begin to measure a header, without the scope that only the application needs."""
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._in_head, self._head_size = True, 0
 
     def on_headers_complete(self) -> None:
@@ -133,6 +139,10 @@ class LeanProtocol(HttpToolsProtocol):
         self._end_head()
         self._is_answered = self._answer_at_once()
         if not self._is_answered:
+            url, fields, expects = self.url, self.headers, self.expect_100_continue
+            super().on_message_begin()
+            self.url, self.expect_100_continue = url, expects
+            self.headers += fields  # the same list as in the scope
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -159,7 +169,9 @@ class LeanProtocol(HttpToolsProtocol):
         for piece in pieces:
             self._transport.write(piece)
         self.server_state.total_requests += 1
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._idle_since = self.loop.time()
+        if self._idle_due is None:
+            self._await_request(self.timeout_keep_alive)
         return True
 
     def _is_plain(self) -> bool:
@@ -170,10 +182,11 @@ class LeanProtocol(HttpToolsProtocol):
 
     def _is_idle(self) -> bool:
         """Whether nothing else watches over the connection: no request runs, and none has just been answered."""
-        return not self._is_running() and self.timeout_keep_alive_task is None
+        return not self._is_running() and self.timeout_keep_alive_task is None and self._idle_since is None
 
     def _is_running(self) -> bool:
-        return not getattr(self.cycle, "response_complete", True)
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
 
     def pause_writing(self) -> None:
         """Begin to watch the client: it has to take something in time."""
@@ -193,6 +206,20 @@ class LeanProtocol(HttpToolsProtocol):
         if self._head_due is not None:
             self._head_due.cancel()
             self._head_due = None
+
+    def _await_request(self, seconds: float) -> None:
+        # One timer for many requests: to set one and cancel it for each costs as much as a limit.
+        self._idle_due = self.loop.call_later(seconds, self._check_idle)
+
+    def _check_idle(self) -> None:
+        self._idle_due = None
+        if self._idle_since is None:
+            return  # a request is on its way, or has been answered by the application, which has a timer for that
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._await_request(left)
+        else:
+            self.timeout_keep_alive_handler()
 
     def _await_progress(self, waiting: int) -> None:
         self._write_due = self.loop.call_later(self.write_patience, self._check_progress, waiting)

@@ -5,12 +5,14 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import cast
 from urllib.parse import urlsplit
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from gateway.protocol import LeanProtocol
+from gateway.protocol import EXPRESS, LeanProtocol
 from tests.gateway import raw
 from tests.gateway.raw import PATIENCE
 from tests.running import serving, until
@@ -108,6 +110,49 @@ async def test_a_header_that_does_not_come_is_waited_for_only_so_long(said: byte
         await asyncio.get_running_loop().sock_sendall(client, said)
         assert bool(await received(client)) is said.startswith(REQUEST)
         assert app.ended == said.startswith(REQUEST)
+
+
+class Known:
+    """Knows the answer to everything."""
+
+    def answer(self, *_request: object) -> tuple[bytes]:
+        return (b"HTTP/1.1 204 No Content\r\n\r\n",)
+
+
+class Knowing(Impatient):
+    """A protocol that asks nobody else."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.app_state = {EXPRESS: Known()}
+        super().connection_made(transport)
+
+
+@pytest.mark.parametrize("said", [REQUEST, REQUEST * 3, REQUEST + b"\r\n", REQUEST + b"GET / HTTP/1.1\r\nHost: x\r\n"])
+async def test_a_connection_whose_requests_are_answered_at_once_is_closed_when_nothing_comes(said: bytes) -> None:
+    app = App()
+    async with connected(app, Knowing) as (_, client):
+        await asyncio.get_running_loop().sock_sendall(client, said)
+        assert await received(client) == said.count(REQUEST) * len(Known().answer()[0])
+    assert app.ended == 0
+
+
+async def test_a_connection_whose_requests_are_answered_at_once_stays_while_they_come() -> None:
+    now = 100.0
+    protocol = Knowing.__new__(Knowing)
+    protocol.timeout_keep_alive = 5
+    closed, waits = list[float](), list[float]()
+    protocol.loop = cast("asyncio.AbstractEventLoop", SimpleNamespace(time=lambda: now))
+    protocol.timeout_keep_alive_handler = lambda: closed.append(now)  # type: ignore[method-assign] # what it would do
+    protocol._await_request = waits.append  # type: ignore[method-assign,assignment] # no real timer
+    protocol._idle_since = now - 3
+    protocol._check_idle()
+    assert (waits, closed) == ([2.0], [])
+    protocol._idle_since = None  # a request has begun
+    protocol._check_idle()
+    assert (waits, closed) == ([2.0], [])
+    protocol._idle_since = now - 5
+    protocol._check_idle()
+    assert (waits, closed) == ([2.0], [now])
 
 
 @pytest.mark.parametrize(
