@@ -5,14 +5,16 @@ import hmac
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gateway.claims import Principal, TokenRefused
 from gateway.errors import Forbidden, Unauthorized
 from gateway.forwarded import Fields, joined
 from gateway.signing import CREDENTIAL, Signer
-from gateway.tokens import Verifier
 from storage.record import MediaRecord
+
+if TYPE_CHECKING:
+    from gateway.tokens import Verifier
 
 COOKIE = "media_token"
 Kind = Literal["api-key", "token", "signed-url", "cdn", "nobody"]
@@ -65,7 +67,7 @@ class Gatekeeper:
         signer: Signer,
         api_keys: Sequence[str],
         *,
-        verifier: Verifier | None = None,
+        verifier: "Verifier | None" = None,
         origin_secrets: Sequence[str] = (),
         origin_subjects: Collection[str] = (),
         enabled: bool = True,

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from gateway.protocol import LeanProtocol
 from gateway.settings import ConfigurationError
+from gateway.websockets import websocket
 
 
 class _Server(uvicorn.Server):
@@ -36,6 +37,7 @@ async def backstage(app: ASGIApp, *, host: str, port: int) -> AsyncIterator[None
         config = uvicorn.Config(
             app,
             http=LeanProtocol,
+            ws=websocket,  # type: ignore[arg-type] # uvicorn only calls it
             lifespan="off",
             access_log=False,
             log_config=None,

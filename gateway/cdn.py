@@ -10,7 +10,6 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.cloudflare import TimedHmac
-from gateway.cloudfront import CloudFrontSigner
 from gateway.minting import CloudflareEdge, CloudFrontEdge, Edge
 from ingest.cdn.cloudflare import API_URL, CloudflarePurge
 from ingest.cdn.purge import Purger
@@ -75,6 +74,8 @@ class CdnSettings(BaseSettings):
         """Return what signs for CloudFront, or None where that is not configured; raises like `edge`."""
         if self.cdn != "cloudfront" or self.key_id is None or self.private_key is None:
             return None
+        from gateway.cloudfront import CloudFrontSigner  # noqa: PLC0415 cryptography; only where it is used
+
         pem = _pem(self.private_key.get_secret_value())
         return CloudFrontEdge(CloudFrontSigner(self.key_id, pem, self.digest), self.url)
 

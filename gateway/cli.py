@@ -52,13 +52,14 @@ def serve(
     """Serve HTTP; on SQLite with the ingest worker beside it. Migrates the database first."""
     os.environ["MEDIA_LISTEN_HOST"] = host or "0.0.0.0"  # noqa: S104 what an empty host means to the server
     with ExitStack() as stack:
-        settings = _settings()
-        has_worker = worker if worker is not None else settings.queue_url.startswith("sqlite")
-        if has_worker or workers > 1:  # and before the metrics are imported: counting alone costs a fourth
-            _share_metrics(stack)
-        from gateway import serving
+        with _for_good():
+            settings = _settings()
+            has_worker = worker if worker is not None else settings.queue_url.startswith("sqlite")
+            if has_worker or workers > 1:  # and before the metrics are imported: counting alone costs a fourth
+                _share_metrics(stack)
+            from gateway import serving
 
-        _check(settings)
+            _check(settings)
         serving.exit_on_signals()
         serving.listen(host, port).close()  # uvicorn would find out only when everything else runs
         asyncio.run(serving.migrate(settings))
@@ -75,13 +76,13 @@ def worker(
 ) -> None:
     """Run ingest jobs alone. Migrates the database first."""
     with _for_good():
-        from gateway import serving
+        from gateway import serving, working
 
         settings = _settings(with_provider=True)
 
     async def run() -> None:
         await serving.migrate(settings)
-        await serving.work(settings, concurrency=concurrency, metrics_port=metrics_port, watch_stdin=watch_stdin)
+        await working.work(settings, concurrency=concurrency, metrics_port=metrics_port, watch_stdin=watch_stdin)
 
     asyncio.run(run())
 

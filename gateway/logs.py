@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
-from ingest.workflows import DeadLetter
+from ingest.queue import DeadLetter
 
 # Only what is certainly a secret by its place: bearer tokens, the signature of our URLs, the hash of Meta's.
 _SECRETS = re.compile(

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from time import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode
 
 from gateway.cloudflare import TimedHmac
-from gateway.cloudfront import CloudFrontSigner
 from gateway.signing import BUCKETS, DEFAULT_LIFE, SignedUrl, Signer, rounded_expiry
 from gateway.variants import HLS, ORIGINAL
 from ingest.cdn.purge import media_path
+
+if TYPE_CHECKING:
+    from gateway.cloudfront import CloudFrontSigner
 
 
 class Edge(Protocol):
@@ -22,7 +24,7 @@ class Edge(Protocol):
 class CloudFrontEdge:
     """Canned policies at a distribution."""
 
-    def __init__(self, signer: CloudFrontSigner, url: str) -> None:
+    def __init__(self, signer: "CloudFrontSigner", url: str) -> None:
         self._signer = signer
         self._url = url.rstrip("/")
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
@@ -18,7 +19,6 @@ from gateway.express import Express
 from gateway.forwarded import ALB, NGINX, Networks
 from gateway.foundation import Foundation, open_foundation
 from gateway.info import Infos
-from gateway.jwks import open_jwks
 from gateway.media import MediaReader
 from gateway.messages import Messages
 from gateway.metrics import Metrics
@@ -29,7 +29,6 @@ from gateway.shortcut import Way
 from gateway.showing import Showing
 from gateway.signing import Signer
 from gateway.throttle import Tolls
-from gateway.tokens import Keys, SharedSecret, Verifier
 from gateway.urls import Urls
 from gateway.webhooks import Webhooks
 from gateway.workspaces import read_workspaces
@@ -43,6 +42,9 @@ from storage.changes import Feed, following
 from storage.record import MediaRecord
 from storage.retrieval import Retrieval
 from storage.store import Presigner
+
+if TYPE_CHECKING:
+    from gateway.tokens import Verifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +89,7 @@ async def open_services(
 
 
 def _services(
-    foundation: Foundation, feed: Feed, verifier: Verifier | None, tolls: Tolls, access_log: AccessLog
+    foundation: Foundation, feed: Feed, verifier: "Verifier | None", tolls: Tolls, access_log: AccessLog
 ) -> Services:
     """Build the endpoints."""
     settings, records, queue = foundation.settings, foundation.records, foundation.queue
@@ -158,7 +160,7 @@ def _delivery(foundation: Foundation, minter: Minter) -> Delivery:
     return Redirection(presigner, minter if at_edge else None, life=settings.redirect_life)
 
 
-def _admission(foundation: Foundation, signer: Signer, verifier: Verifier | None) -> Admission:
+def _admission(foundation: Foundation, signer: Signer, verifier: "Verifier | None") -> Admission:
     settings = foundation.settings.gateway
     gatekeeper = Gatekeeper(
         signer,
@@ -178,12 +180,19 @@ def _admission(foundation: Foundation, signer: Signer, verifier: Verifier | None
 
 
 @asynccontextmanager
-async def open_verifier(settings: GatewaySettings) -> AsyncIterator[Verifier | None]:
+async def open_verifier(settings: GatewaySettings) -> AsyncIterator["Verifier | None"]:
     """Open what tells whose a token is; None where no token is accepted.
 
     Raises:
         ConfigurationError: The secret or the keys are such that no token could be verified.
     """
+    if settings.jwt_secret is None and settings.jwks is None:
+        yield None
+        return
+    # Not above: what verifies signatures takes a thirtieth of a start, and a tenth of the memory.
+    from gateway.jwks import open_jwks  # noqa: PLC0415 see above
+    from gateway.tokens import Keys, SharedSecret, Verifier  # noqa: PLC0415 see above
+
     sources: list[Keys] = []
     async with AsyncExitStack() as stack:
         try:
@@ -196,7 +205,7 @@ async def open_verifier(settings: GatewaySettings) -> AsyncIterator[Verifier | N
                 sources.append(await stack.enter_async_context(open_jwks(settings.jwks)))
         except ValueError as error:
             raise ConfigurationError(f"MEDIA_JWKS: {error}") from None
-        yield Verifier(sources, audience=settings.jwt_audience, issuer=settings.jwt_issuer) if sources else None
+        yield Verifier(sources, audience=settings.jwt_audience, issuer=settings.jwt_issuer)
 
 
 def _retrieval(foundation: Foundation, bodies: BodyCache) -> Retrieval:

@@ -1,4 +1,4 @@
-"""Runs processes: the HTTP server, the ingest worker beside or instead of it, and what both need first."""
+"""Runs processes: the HTTP server, the ingest worker beside it, and what both need first."""
 
 import asyncio
 import multiprocessing
@@ -14,19 +14,13 @@ from contextlib import contextmanager, suppress
 
 import structlog
 import uvicorn
-from prometheus_client import CollectorRegistry, multiprocess, start_http_server
+from prometheus_client import multiprocess
 
-from gateway import logs
-from gateway.foundation import open_foundation
-from gateway.metrics import Metrics
 from gateway.protocol import LeanProtocol
 from gateway.settings import ConfigurationError, Settings
-from ingest import queue
-from ingest.purging import Purging
-from ingest.worker import Upkeep, Worker
-from ingest.workflows import Workflows
+from gateway.websockets import websocket
+from ingest import queue_schema
 from storage.database import open_engine, writing
-from storage.liveness import Liveness
 from storage.migrations import upgrade
 
 RESTART_PAUSE = 1.0  # seconds before a worker that died is started again
@@ -52,7 +46,7 @@ async def migrate(settings: Settings) -> None:
             await connection.run_sync(upgrade)
     finally:
         await engine.dispose()
-    await asyncio.to_thread(queue.migrate, settings.queue_url)
+    await asyncio.to_thread(queue_schema.migrate, settings.queue_url)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -74,6 +68,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         workers=workers,
         loop="uvloop",
         http=LeanProtocol,
+        ws=websocket,  # type: ignore[arg-type] # uvicorn only calls it
         access_log=False,
         proxy_headers=False,  # who is believed is for gateway.forwarded
         log_config=None,
@@ -81,63 +76,6 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         backlog=BACKLOG,
         timeout_graceful_shutdown=settings.gateway.graceful_timeout,
     )
-
-
-async def work(settings: Settings, *, concurrency: int, metrics_port: int | None, watch_stdin: bool) -> None:
-    """Run jobs until told to stop by a signal or, with ``watch_stdin``, by the end of our parent."""
-    logs.configure(settings.gateway.log_level)
-    raise_file_limit()
-    stop = _stop_event(watch_stdin=watch_stdin)
-    registry = CollectorRegistry()
-    metrics = Metrics(registry)
-    if metrics_port is not None:
-        start_http_server(metrics_port, registry=registry)
-    async with open_foundation(settings, metrics, registry) as base:
-        loop = asyncio.get_running_loop()
-        tasks = base.tasks()
-        purging = Purging(base.purger)
-        worker = Worker(
-            queue_url=settings.queue_url,
-            queue=base.queue,
-            records=base.records,
-            renditions=base.renditions,
-            flights=base.flights,
-            liveness=Liveness(base.engine),
-            sweep_files=base.sweep_files,
-            upkeep=Upkeep(ingest=settings.ingest.ingest != "off"),
-            on_beat=lambda: metrics.breaker_states(base.origin.states()),
-        )
-        running = worker.running(
-            lambda: Workflows(
-                tasks, base.rendering, purging, loop, delays=settings.ingest.retry_delays, observer=metrics
-            ),
-            concurrency=concurrency,
-            processors=settings.processing.children,
-            purges=purging.batch_size,
-            polling=settings.ingest.poll_interval,
-            grace=settings.gateway.graceful_timeout,
-        )
-        async with running:
-            log.info("worker started", executor_id=worker.executor_id, concurrency=concurrency)
-            await stop.wait()
-            log.info("worker stopping")
-
-
-def _stop_event(*, watch_stdin: bool) -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    if watch_stdin:
-        # The pipe ends with our parent, however it dies; nobody ever writes to it.
-        pipe = sys.stdin.fileno()
-
-        def ended() -> None:
-            loop.remove_reader(pipe)
-            stop.set()
-
-        loop.add_reader(pipe, ended)
-    return stop
 
 
 def exit_on_signals() -> None:

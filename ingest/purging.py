@@ -39,7 +39,7 @@ class PurgeOrders:
             RecordsUnavailable: The queue's own database does not answer, on leaving.
         """
         noted: list[str] = []
-        within = self._queue.within(PURGE, PURGES, delay=self._settled)
+        within = await self._queue.within(PURGE, PURGES, delay=self._settled)
         yield within or (lambda _connection, message_ids: noted.extend(message_ids))
         await self._order(noted)
 

@@ -4,21 +4,25 @@ DBOS keeps the jobs. A job's *attempt* is a workflow of its own, enqueued with a
 occupies no worker.
 """
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, Self
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import anyio.to_thread
-from dbos import DBOS, DBOSClient, EnqueueOptions
-from dbos import error as dbos_error
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from storage.database import BUSY_TIMEOUT, CONNECT_TIMEOUT, POOL_TIMEOUT, sync_url
 from storage.errors import RecordsUnavailable
 from storage.records import InTransaction
+
+if TYPE_CHECKING:
+    from dbos import DBOSClient, EnqueueOptions
 
 HIGH = "media-high"  # what has just arrived or been asked for
 LOW = "media-low"  # sweeps, deletions, upkeep
@@ -32,6 +36,7 @@ DELETE = "delete"
 PURGE = "purge"
 QUEUE_OF = {INGEST: HIGH, PROCESS: FILMS, DELETE: LOW, PURGE: PURGES}
 """Where a job waits that is done again; whatever is processed again among the films, where nothing is urgent."""
+T = TypeVar("T")
 APPLICATION = "media-gateway"
 APPLICATION_VERSION = "1"  # fixed: a new release takes over the jobs of the old one
 PRIORITY = 10
@@ -40,6 +45,8 @@ PRIORITIES = (PRIORITY, UPKEEP)
 DEAD = ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 WAITING = ("ENQUEUED", "DELAYED")
 DONE = ("SUCCESS", "CANCELLED")
+CONNECTIONS = 4
+CLIENT_CONNECTIONS = 5  # of DBOS's own
 
 
 COUNTED = 100_000
@@ -76,9 +83,8 @@ class Job:
     error: str | None
 
 
-def migrate(url: str) -> None:
-    """Create or upgrade the queue's tables; blocking."""
-    DBOS.migrate(sync_url(url))
+class DeadLetter(Exception):
+    """A job that will not be tried again; the message is the reason."""
 
 
 class Queue:
@@ -86,15 +92,12 @@ class Queue:
 
     def __init__(self, url: str, *, records_url: str, busy_timeout: float = BUSY_TIMEOUT) -> None:
         """Take both URLs, and the seconds that a writer waits for SQLite's one write lock."""
-        self._client = DBOSClient(
-            system_database_url=sync_url(url),
-            application_name=APPLICATION,
-            retry_connection_errors=False,
-            lazy=True,
-            system_database_pool_size=5,
-        )
-        self._shared = sync_url(url) == sync_url(records_url)
-        self._engine = _open_engine(sync_url(url), busy_timeout)
+        self._url = sync_url(url)
+        self._dbos: DBOSClient | None = None
+        self._opening = Lock()
+        self._threads = ThreadPoolExecutor(CONNECTIONS + CLIENT_CONNECTIONS, thread_name_prefix="queue")
+        self._shared = self._url == sync_url(records_url)
+        self._engine = _open_engine(self._url, busy_timeout)
         self._table = "workflow_status" if self._engine.dialect.name == "sqlite" else "dbos.workflow_status"
 
     async def __aenter__(self) -> Self:
@@ -103,16 +106,24 @@ class Queue:
 
     async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
-        await anyio.to_thread.run_sync(self._client.destroy)
-        await anyio.to_thread.run_sync(self._engine.dispose)
+        await self._in_thread(self._close)
+        self._threads.shutdown(wait=False)
 
-    def within(self, kind: str, queue: str = HIGH, *, delay: float = 0.0) -> InTransaction | None:
+    async def within(self, kind: str, queue: str = HIGH, *, delay: float = 0.0) -> InTransaction | None:
         """Return what writes jobs inside the records' transaction, or None where the queue lives elsewhere.
 
         ``delay`` is in seconds: the jobs begin no sooner.
         """
+        if not self._shared:
+            return None
+        client = self._dbos if self._dbos is not None else await self._in_thread(self._client)
         options = _options(kind, queue, delay=delay)
-        return (lambda connection, ids: self._write(connection, options, ids)) if self._shared else None
+
+        def write(connection: Connection, subjects: Sequence[str]) -> None:
+            for subject in subjects:
+                client.enqueue_in_transaction(connection, options, subject, 0)
+
+        return write
 
     async def after(self, kind: str, subjects: Sequence[str], queue: str = HIGH) -> None:
         """Write the jobs of records that are committed already, where `within` could not; else do nothing."""
@@ -143,30 +154,33 @@ class Queue:
             options["deduplication_id"] = f"{kind}:{subject}"
 
         def write() -> None:
+            client = self._client()
+            from dbos import error  # noqa: PLC0415 see `_client`
+
             # In a transaction of ours: the client's own waits for a locked database without end.
-            with suppress(dbos_error.DBOSQueueDeduplicatedError), self._engine.begin() as connection:
-                self._client.enqueue_in_transaction(connection, options, subject, 0)
+            with suppress(error.DBOSQueueDeduplicatedError), self._engine.begin() as connection:
+                client.enqueue_in_transaction(connection, options, subject, 0)
 
         await self._ask(write)
 
     async def jobs(self, *, status: Sequence[str] = (*DEAD, *WAITING, "PENDING"), limit: int = 100) -> list[Job]:
         """Return the newest jobs of those states."""
-        found = await self._ask(lambda: self._client.list_workflows(status=list(status), limit=limit, sort_desc=True))
+        found = await self._ask(lambda: self._client().list_workflows(status=list(status), limit=limit, sort_desc=True))
         return [_job(each) for each in found]
 
     async def cancel(self, job_id: str) -> None:
         """Keep a job from running (again)."""
-        await self._ask(lambda: self._client.cancel_workflow(job_id))
+        await self._ask(lambda: self._client().cancel_workflow(job_id))
 
     async def forget(self, job_ids: Sequence[str]) -> None:
         """Drop jobs from the books, such as dead ones that are tried again."""
         if job_ids:
-            await self._ask(lambda: self._client.delete_workflows(list(job_ids)))
+            await self._ask(lambda: self._client().delete_workflows(list(job_ids)))
 
     async def prune(self, *, completed_before: str, status: Sequence[str] = DONE, limit: int = 500) -> int:
         """Forget jobs that ended before a moment (ISO 8601) in one of those states; return how many."""
         found = await self._ask(
-            lambda: self._client.list_workflows(
+            lambda: self._client().list_workflows(
                 status=list(status),
                 completed_before=completed_before,
                 limit=limit,
@@ -217,20 +231,47 @@ class Queue:
 
     async def _ask(self, question: Any) -> Any:
         try:
-            return await anyio.to_thread.run_sync(question)
+            return await self._in_thread(question)
         except (SQLAlchemyError, OSError) as error:
             raise RecordsUnavailable("The job queue's database is unavailable.") from error
 
-    def _write(self, connection: Connection, options: EnqueueOptions, subjects: Sequence[str]) -> None:
-        for subject in subjects:
-            self._client.enqueue_in_transaction(connection, options, subject, 0)
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, call)
+
+    def _close(self) -> None:
+        if self._dbos is not None:
+            self._dbos.destroy()
+        self._engine.dispose()
+
+    def _client(self) -> "DBOSClient":
+        """Return what writes and reads jobs; opened in a thread, by whoever comes first.
+
+        With all that it imports it takes a tenth of a start, and who only reads media never needs it.
+        """
+        with self._opening:
+            if self._dbos is None:
+                from dbos import DBOSClient  # noqa: PLC0415 see above
+
+                self._dbos = DBOSClient(
+                    system_database_url=self._url,
+                    application_name=APPLICATION,
+                    retry_connection_errors=False,
+                    lazy=True,
+                    system_database_pool_size=CLIENT_CONNECTIONS,
+                )
+            return self._dbos
 
 
 def _open_engine(url: str, busy_timeout: float) -> Engine:
     sqlite = make_url(url).get_backend_name() == "sqlite"
     arguments = {"timeout": busy_timeout} if sqlite else {"connect_timeout": CONNECT_TIMEOUT}
     return create_engine(
-        url, pool_size=4, max_overflow=0, pool_timeout=POOL_TIMEOUT, pool_pre_ping=True, connect_args=arguments
+        url,
+        pool_size=CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=POOL_TIMEOUT,
+        pool_pre_ping=True,
+        connect_args=arguments,
     )
 
 
@@ -239,8 +280,8 @@ def processing_queue(content_type: str) -> str:
     return FILMS if content_type.startswith("video/") else PROCESSING
 
 
-def _options(kind: str, queue: str, priority: int = PRIORITY, delay: float = 0.0) -> EnqueueOptions:
-    options = EnqueueOptions(workflow_name=kind, queue_name=queue, priority=priority)
+def _options(kind: str, queue: str, priority: int = PRIORITY, delay: float = 0.0) -> "EnqueueOptions":
+    options: EnqueueOptions = {"workflow_name": kind, "queue_name": queue, "priority": priority}
     if delay:
         options["delay_seconds"] = delay
     return options

@@ -71,7 +71,7 @@ class Registry:
         """Record a message and, unless told not to, its job; True where it is new."""
         ingest = ingest and self._ingest
         new = replace(new, expires_at=new.expires_at or datetime.now(UTC) + MEDIA_LIFE)
-        record, created = await self._write(new, self._queue.within(INGEST) if ingest else None)
+        record, created = await self._write(new, await self._queue.within(INGEST) if ingest else None)
         if ingest and record.status is Status.PENDING:
             await self._queue.after(INGEST, [new.message_id])
         return record, created
@@ -119,7 +119,7 @@ class Registry:
         if record is None:
             return False
         async with self._purging() as purge:
-            deleting = self._queue.within(DELETE, LOW)
+            deleting = await self._queue.within(DELETE, LOW)
             deleted = await self._records.delete(message_id, and_then=purge, and_if_doomed=deleting)
             self._cache.forget(message_id)
         await self._flights.discard(record.spool)

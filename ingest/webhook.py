@@ -247,7 +247,7 @@ class Intake:
         return Taken(new=await self._gathering.add(new) if new else 0, dropped=dropped)
 
     async def _write(self, new: Sequence[NewMessage]) -> list[str]:
-        hook = self._queue.within(INGEST) if self._ingest else None
+        hook = await self._queue.within(INGEST) if self._ingest else None
         inserted = await self._records.add(new, and_then=hook)
         if self._ingest:
             await self._queue.after(INGEST, inserted)

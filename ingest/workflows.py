@@ -12,7 +12,7 @@ from dbos import DBOS, EnqueueOptions
 
 from ingest.cdn.purge import PurgeItem
 from ingest.purging import Purging
-from ingest.queue import DELETE, INGEST, PRIORITY, PROCESS, PURGE, QUEUE_OF
+from ingest.queue import DELETE, INGEST, PRIORITY, PROCESS, PURGE, QUEUE_OF, DeadLetter
 from ingest.rendering import Rendering
 from ingest.tasks import Failure, Tasks, next_delay
 from storage.errors import MediaError
@@ -22,10 +22,6 @@ PROCESS_DEADLINE = 4 * 3600.0  # a film may take as long as it lasts for each of
 PURGE_DELAYS: Final = (60.0, 120.0, 300.0, 600.0, 1800.0)  # seconds; a CDN that is down must not keep what was deleted
 
 log = structlog.get_logger()
-
-
-class DeadLetter(Exception):
-    """A job that will not be tried again; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)

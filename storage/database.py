@@ -4,10 +4,10 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from types import ModuleType
 from typing import Any
 
-import psycopg
-from sqlalchemy import Connection, Engine, ExceptionContext, event, make_url
+from sqlalchemy import Connection, Dialect, Engine, ExceptionContext, event, make_url
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -20,13 +20,6 @@ POOL_TIMEOUT = 5.0  # seconds
 CONNECT_TIMEOUT = 5  # seconds, PostgreSQL
 TRANSACTION_DEADLINE = 25.0  # seconds, waiting for a connection and for locks included; a server may hang, not answer
 POOL_SIZE = 10
-
-
-_OUTAGES = (
-    *(PoolTimeoutError, OSError),
-    *(OperationalError, sqlite3.OperationalError, psycopg.OperationalError),
-    *(InterfaceError, sqlite3.InterfaceError, psycopg.InterfaceError),
-)
 
 
 def sync_url(url: str) -> str:
@@ -49,7 +42,7 @@ class Database(AsyncEngine):
         Raises:
             RecordsUnavailable: As in `reading`.
         """
-        async with _translated(), asyncio.timeout(TRANSACTION_DEADLINE):
+        async with _translated(self.dialect), asyncio.timeout(TRANSACTION_DEADLINE):
             return await self._reader.fetch(question, parameters)
 
     async def dispose(self, close: bool = True) -> None:  # noqa: FBT001, FBT002 the signature of SQLAlchemy's
@@ -81,6 +74,8 @@ def open_engine(url: str, *, busy_timeout: float = BUSY_TIMEOUT, pool_timeout: f
 
 
 def _postgresql_reader(engine: Engine, patience: float) -> Reader:
+    import psycopg  # noqa: PLC0415 see `_driver`
+
     _, arguments = engine.dialect.create_connect_args(engine.url)
 
     async def connect() -> Session:
@@ -137,7 +132,7 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     Raises:
         RecordsUnavailable: The database is locked, gone, or has no connection to spare.
     """
-    async with _translated(), asyncio.timeout(TRANSACTION_DEADLINE), engine.connect() as connection:
+    async with _translated(engine.dialect), asyncio.timeout(TRANSACTION_DEADLINE), engine.connect() as connection:
         yield connection
 
 
@@ -153,7 +148,7 @@ async def writing(
         RecordsUnavailable: As in `reading`; nothing was written.
     """
     async with (
-        _translated(),
+        _translated(engine.dialect),
         asyncio.timeout(deadline),
         engine.execution_options(writes=True).begin() as connection,
     ):
@@ -161,10 +156,27 @@ async def writing(
 
 
 @asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
+async def _translated(dialect: Dialect) -> AsyncIterator[None]:
+    """Raise the errors of SQLAlchemy and of the driver as ours."""
     try:
         yield
-    except _OUTAGES as error:
+    except (PoolTimeoutError, OSError, OperationalError, InterfaceError) as error:
         raise RecordsUnavailable from error
-    except (SQLAlchemyError, sqlite3.Error, psycopg.Error) as error:
+    except SQLAlchemyError as error:
         raise RecordsError from error
+    except Exception as error:
+        driver = _driver(dialect)
+        if isinstance(error, driver.OperationalError | driver.InterfaceError):
+            raise RecordsUnavailable from error
+        if isinstance(error, driver.Error):
+            raise RecordsError from error
+        raise
+
+
+def _driver(dialect: Dialect) -> ModuleType:
+    """Return the library that knows the errors of a database (PEP 249)."""
+    if dialect.name == "sqlite":
+        return sqlite3
+    import psycopg  # noqa: PLC0415 a twentieth of a start, and as much memory; only where it is used
+
+    return psycopg

@@ -6,19 +6,21 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-import psycopg
 from cachetools import LRUCache
 from sqlalchemy import Dialect, Select, TextualSelect
 from sqlalchemy.sql.compiler import ExpandedState, SQLCompiler
+
+if TYPE_CHECKING:
+    import psycopg
 
 LENGTHS = 200  # of a question's list, for each of which there is a statement of its own
 READERS = 4  # connections: what is asked here takes a fraction of a millisecond
 
 Row = Sequence[Any]
 Parameters = Sequence[Any] | Mapping[str, Any]
-Session = psycopg.AsyncConnection[tuple[Any, ...]]
+Session: TypeAlias = "psycopg.AsyncConnection[tuple[Any, ...]]"
 
 
 class Question:
@@ -151,7 +153,7 @@ class SqliteConnections:
         return found
 
 
-class _SessionEnded(psycopg.OperationalError):
+class _SessionEnded(ConnectionError):
     """The server, or the network, has ended a session."""
 
 

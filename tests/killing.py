@@ -79,7 +79,7 @@ async def _announce(simulator: Simulator, records: Records, url: str, ingests: i
         new.append(NewMessage(message_id=f"m{number}", workspace_id="default", provider_media_id=medium.id))
     dice.shuffle(new)
     async with Queue(url, records_url=url) as queue:
-        await records.add(new, and_then=queue.within(INGEST))
+        await records.add(new, and_then=await queue.within(INGEST))
 
 
 async def _run(simulator: Simulator, records: Records, env: dict[str, str], dice: random.Random) -> int:

@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
-DRIVERS = ("aiobotocore", "aiohttp", "alembic", "av", "botocore", "PIL", "pypdfium2")
+DRIVERS = (
+    *("aiobotocore", "aiohttp", "alembic", "av", "botocore", "PIL", "pypdfium2"),
+    *("cryptography", "dbos", "jwt", "psycopg", "websockets"),
+)
 
 
 @pytest.mark.parametrize("module", ["gateway.app", "gateway.serving"])

@@ -50,7 +50,7 @@ class Site:
             expires_at=medium.expires_at,
         )
         records = Records(self.engine, clock=lambda: datetime.now(UTC) - age)
-        await records.register(new, and_then=self.queue.within(INGEST) if job else None)
+        await records.register(new, and_then=await self.queue.within(INGEST) if job else None)
         return medium
 
     @contextmanager

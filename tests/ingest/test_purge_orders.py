@@ -141,7 +141,7 @@ async def test_tombstone_and_purge_become_durable_together_or_not_at_all(host: H
 
 async def test_without_a_purge_there_is_no_tombstone(host: Host, queue: Queue) -> None:
     await host.store(message("m1"))
-    within = queue.within(PURGE, PURGES)
+    within = await queue.within(PURGE, PURGES)
     assert within is not None
 
     def fails_late(connection: Connection, ids: Sequence[str]) -> None:

@@ -37,8 +37,8 @@ async def subjects(queue: Queue) -> list[str]:
     return [job.subject for job in await queue.jobs()]
 
 
-def within(queue: Queue, kind: str = INGEST) -> InTransaction:
-    hook = queue.within(kind)
+async def within(queue: Queue, kind: str = INGEST) -> InTransaction:
+    hook = await queue.within(kind)
     assert hook is not None
     return hook
 
@@ -47,13 +47,15 @@ def within(queue: Queue, kind: str = INGEST) -> InTransaction:
 
 
 async def test_records_and_their_jobs_become_durable_together(queue: Queue, records: Records) -> None:
-    await records.add([message("a"), message("b")], and_then=within(queue))
+    await records.add([message("a"), message("b")], and_then=await within(queue))
     assert sorted(await subjects(queue)) == ["a", "b"]
 
 
 async def test_without_the_records_there_are_no_jobs(queue: Queue, records: Records) -> None:
+    hook = await within(queue)
+
     def fails_late(connection: Connection, ids: Sequence[str]) -> None:
-        within(queue)(connection, ids)
+        hook(connection, ids)
         raise OSError
 
     with pytest.raises(RecordsUnavailable):
@@ -79,15 +81,15 @@ async def elsewhere(request: pytest.FixtureRequest, tmp_path: Path, database_url
 
 
 async def test_a_queue_elsewhere_is_written_after_the_records(elsewhere: Queue) -> None:
-    assert elsewhere.within(INGEST) is None
+    assert await elsewhere.within(INGEST) is None
     await elsewhere.after(INGEST, ["a", "b"])
     await elsewhere.after(INGEST, ["a", "b"])
     assert sorted(await subjects(elsewhere)) == ["a", "b"]
 
 
-def test_the_same_database_is_known_by_any_driver() -> None:
-    queue = Queue("postgresql://u@h/media", records_url="postgresql+psycopg://u@h/media")
-    assert queue.within(INGEST) is not None
+async def test_the_same_database_is_known_by_any_driver() -> None:
+    async with Queue("postgresql://u@h/media", records_url="postgresql+psycopg://u@h/media") as queue:
+        assert await queue.within(INGEST) is not None
 
 
 # Jobs
@@ -115,7 +117,7 @@ async def test_a_job_that_must_not_be_taken_for_another_is_written_beside_it(que
 
 
 async def test_a_job_may_have_to_wait_wherever_it_was_written(queue: Queue, records: Records) -> None:
-    hook = queue.within(DELETE, LOW, delay=60.0)
+    hook = await queue.within(DELETE, LOW, delay=60.0)
     assert hook is not None
     await records.add([message("a")], and_then=hook)
     await queue.enqueue(INGEST, "b", delay=60.0)
