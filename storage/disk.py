@@ -52,8 +52,8 @@ class DiskCachedStore(Wrapper):
     def __init__(self, inner: ObjectStore, folder: Path, *, max_bytes: int, observer: DiskObserver) -> None:
         """Take the store, a folder that belongs to such caches alone, and the bytes that may lie in it.
 
-        A process looks through the folder at its start and whenever it has filled a sixteenth: one keeps to the bound,
-        each other one may add a sixteenth.
+        A process looks through the folder at its start and whenever it has filled a sixteenth, and fills no more than
+        another one meanwhile: one keeps to the bound, each other one may add an eighth.
         """
         super().__init__(inner)
         self._folder = folder
@@ -145,6 +145,7 @@ class DiskCachedStore(Wrapper):
             await settled(asyncio.to_thread(draft.close))
 
     async def _write(self, draft: Draft, chunk: bytes) -> None:
+        draft.is_void |= self._is_behind
         if draft.is_void:
             return
         try:
@@ -155,13 +156,22 @@ class DiskCachedStore(Wrapper):
             return
         self._fails = self._fails and not draft.is_kept
         self._unseen += len(chunk)
-        if self._unseen >= self._max_bytes // SLACK and (self._trimming is None or self._trimming.done()):
+        if self._unseen >= self._max_bytes // SLACK and not self._is_trimming:
+            self._unseen = 0
             self._trimming = asyncio.create_task(self._trim())
 
+    @property
+    def _is_trimming(self) -> bool:
+        return self._trimming is not None and not self._trimming.done()
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether copies come faster than others go: no reader waits for that."""
+        return self._is_trimming and self._unseen >= self._max_bytes // SLACK
+
     async def _trim(self) -> None:
-        self._unseen = 0
         try:
-            room = self._max_bytes - self._max_bytes // SLACK
+            room = self._max_bytes - 2 * (self._max_bytes // SLACK)
             size, evicted = await settled(asyncio.to_thread(trim, self._folder, room))
         except OSError as error:
             self._failed(error)

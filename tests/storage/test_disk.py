@@ -6,18 +6,20 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Event as Signal
 from time import time
 
 import pytest
 import structlog
 
 from storage.bodies import BodyCache
-from storage.copies import ABANDONED, HEADER, TOUCHED_EVERY
+from storage.copies import ABANDONED, HEADER, TOUCHED_EVERY, trim
 from storage.disk import LARGEST, SLACK, DiskCachedStore, Event
 from storage.errors import ObjectNotFound, StoreUnavailable
 from storage.layers import Deadlines, StorageLayer
 from storage.memory import MemoryStore
 from storage.store import CHUNK_SIZE, ByteRange, Presigner
+from tests.running import PATIENCE, until
 from tests.storage.flying import jpeg, open_files
 from tests.storage.reading import a_record, an_object, body_of
 
@@ -238,7 +240,7 @@ async def test_damage_that_left_the_size_is_found_by_the_hash_and_read_anew(far:
 
 async def test_copies_keep_to_their_bytes_and_those_not_used_for_longest_go_first(tmp_path: Path) -> None:
     size, kept = 1000 - HEADER, 30
-    async with far_in(tmp_path / "copies", max_bytes=kept * 1000 * SLACK // (SLACK - 1)) as far:
+    async with far_in(tmp_path / "copies", max_bytes=kept * 1000 * SLACK // (SLACK - 2)) as far:
         for number in range(kept):
             await far.has(str(number), jpeg(size))
             await far.read(str(number))
@@ -248,6 +250,7 @@ async def test_copies_keep_to_their_bytes_and_those_not_used_for_longest_go_firs
         for number in range(kept, kept + 5):
             await far.has(str(number), jpeg(size))
             await far.read(str(number))
+            await until(lambda: not far.store._is_trimming)
             assert sum(path.stat().st_size for path in far.files) <= far.max_bytes
     before = far.asked
 
@@ -257,6 +260,26 @@ async def test_copies_keep_to_their_bytes_and_those_not_used_for_longest_go_firs
     assert far.asked == before + 1, "the next one had to go"
     assert far.observed.size <= far.max_bytes
     assert far.observed.events["evicted"] > 0
+
+
+async def test_copies_wait_for_others_to_go_and_readers_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_go = Signal()
+
+    def slow_trim(folder: Path, max_bytes: int) -> tuple[int, int]:
+        may_go.wait(PATIENCE)
+        return trim(folder, max_bytes)
+
+    async with far_in(tmp_path / "copies", max_bytes=16_000) as far:
+        monkeypatch.setattr("storage.disk.trim", slow_trim)
+        for number in range(30):
+            await far.has(str(number), body := jpeg(1000 - HEADER, seed=number))
+            assert await far.read(str(number)) == body
+        assert sum(path.stat().st_size for path in far.files) <= far.max_bytes
+        may_go.set()
+        await until(lambda: not far.store._is_trimming)
+        await far.read("29")
+        assert await far.read("29") == body
+    assert far.observed.events["hit"] == 1
 
 
 async def test_what_a_killed_process_left_is_swept_and_what_is_being_written_is_not(tmp_path: Path) -> None:
