@@ -4,6 +4,7 @@ An answer rests on the credential, the record, its variants, and on whether the 
 looked at them all, and whoever finds the answer here need not.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -11,7 +12,6 @@ from math import inf
 from time import time
 from typing import NamedTuple
 
-from cachetools import LRUCache
 from starlette.types import Scope
 
 from gateway.auth import Grant
@@ -78,7 +78,7 @@ class Answers:
         self._clock = clock
         # Behind a proxy its clients come again and again: to parse their hops costs more than all else here.
         self._subscriber = lru_cache(MAX_CLIENTS)(partial(_subscriber, tolls.trusted))
-        self._known: LRUCache[bytes, Prepared] = LRUCache(MAX_ANSWERS)
+        self._known: OrderedDict[bytes, Prepared] = OrderedDict()  # in the order in which they were given last
 
     def __len__(self) -> int:
         """Return how many answers are remembered."""
@@ -134,6 +134,8 @@ class Answers:
                 peer=peer,
                 elsewhere=elsewhere,
             )
+            if len(self._known) > MAX_ANSWERS:
+                self._known.popitem(last=False)
 
     def find(self, method: bytes, target: bytes, fields: Fields, peer: str) -> Found | None:
         """Return the answer to a request without a body, if it is remembered and still holds.
@@ -150,6 +152,7 @@ class Answers:
         prepared = self._known.get(key.value) if key is not None else None
         if key is None or prepared is None or not self._holds(prepared, peer):
             return None
+        self._known.move_to_end(key.value)
         return Found(prepared, key.request_id, key.value, self._subscriber(peer, key.hops))
 
     def _holds(self, prepared: Prepared, peer: str) -> bool:

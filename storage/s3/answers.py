@@ -1,19 +1,20 @@
 """What the answers of a store and the errors of its drivers mean."""
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Final
-
-import aiohttp
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
 from storage.errors import ObjectFrozen, ObjectNotFound, StorageError, StoreForbidden, StoreFull, StoreUnavailable
 from storage.store import ByteRange
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
 _ERROR_CODE: Final = re.compile(rb"<Code>(\w+)</Code>")
+
+
+NO_CREDENTIALS: Final = "There are no credentials for the object store."
 
 
 class KeyTaken(Exception):
@@ -77,20 +78,35 @@ def read_sizes(status: int, headers: Mapping[str, str], byte_range: ByteRange | 
     raise StoreUnavailable("The object store sent other bytes than it was asked for.")
 
 
-DRIVER_ERRORS: Final = (ClientError, BotoCoreError, UnicodeEncodeError, aiohttp.ClientError, OSError)
-"""What the drivers raise; aiobotocore lets errors of aiohttp through, and a `TimeoutError` is an `OSError`."""
+def driver_errors() -> tuple[type[Exception], ...]:
+    """Return what the drivers raise; a `TimeoutError` is an `OSError`.
+
+    Of botocore that is nothing before it is loaded. aiobotocore lets errors of aiohttp through.
+    """
+    if "storage.s3.driver" not in sys.modules:
+        return UnicodeEncodeError, OSError
+    from aiohttp import ClientError as AiohttpError  # noqa: PLC0415 see above
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 see above
+
+    return UnicodeEncodeError, OSError, ClientError, BotoCoreError, AiohttpError
 
 
 def meaning(error: Exception) -> StorageError | KeyTaken:
-    """Return one of ``DRIVER_ERRORS`` as ours."""
+    """Return one of `driver_errors` as ours."""
+    if isinstance(error, UnicodeEncodeError):  # a lone surrogate, as JSON may carry
+        return StoreForbidden("The key is not one that the object store can hold.")
+    return StoreUnavailable() if isinstance(error, OSError) else _botocore_meaning(error)
+
+
+def _botocore_meaning(error: Exception) -> StorageError | KeyTaken:
+    from botocore.exceptions import ClientError, NoCredentialsError, PartialCredentialsError  # noqa: PLC0415 it raised
+
     if isinstance(error, ClientError):
         answer = error.response["ResponseMetadata"]
         retry_after = answer.get("HTTPHeaders", {}).get("retry-after")
         return s3_error(answer["HTTPStatusCode"], error.response["Error"].get("Code", ""), retry_after)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return StoreForbidden("There are no credentials for the object store.")
-    if isinstance(error, UnicodeEncodeError):  # a lone surrogate, as JSON may carry
-        return StoreForbidden("The key is not one that the object store can hold.")
+        return StoreForbidden(NO_CREDENTIALS)
     return StoreUnavailable()
 
 
@@ -99,5 +115,5 @@ def translated() -> Iterator[None]:
     """Raise the drivers' errors as ours."""
     try:
         yield
-    except DRIVER_ERRORS as error:
+    except driver_errors() as error:
         raise meaning(error) from error

@@ -1,11 +1,19 @@
 """Where a bucket is and how to talk to its store."""
 
+import re
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Final, Literal, Self
+from urllib.parse import urlsplit
 
 CONNECT_TIMEOUT: Final = 5.0  # seconds for TCP and TLS
 READ_TIMEOUT: Final = 10.0  # seconds of silence, before the first byte and between two
 RECEIVE_BUFFER: Final = 128 * 1024  # bytes; the kernel would let that of a slow reader grow to megabytes
+
+_LABEL: Final = r"(?!-)[A-Za-z\d-]{1,63}(?<!-)"
+_HOST: Final = re.compile(rf"({_LABEL}\.)*{_LABEL}\.?")
+_REGION: Final = re.compile(r"(?![0-9]+$)(?!-)[A-Za-z0-9-]{0,63}(?<!-)")
+_MAX_HOST: Final = 255  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +39,17 @@ class S3Config:
     read_timeout: float = READ_TIMEOUT
     receive_buffer: int = RECEIVE_BUFFER
     """Bytes that the kernel takes in for one read; it bounds the pace of a distant store to this per round trip."""
+
+    def __post_init__(self) -> None:
+        """Refuse what botocore would refuse, which is not asked before the first write.
+
+        Raises:
+            ValueError: The endpoint is no URL, or the region no name of one.
+        """
+        if self.endpoint_url is not None and not _is_endpoint(self.endpoint_url):
+            raise ValueError(f"Invalid endpoint: {self.endpoint_url}")
+        if not _REGION.fullmatch(self.region):
+            raise ValueError(f"Provided region_name '{self.region}' doesn't match a supported format.")
 
     @classmethod
     def for_r2(
@@ -76,3 +95,18 @@ class S3Config:
             return f"{self.endpoint}/{self.bucket}"
         scheme, _, host = self.endpoint.partition("://")
         return f"{scheme}://{self.bucket}.{host}"
+
+
+def _is_endpoint(url: str) -> bool:
+    """Whether a URL has a scheme that we speak and a host, and nothing that `urlsplit` would drop."""
+    if any(character in url for character in "\t\r\n"):
+        return False
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if ":" in host:
+            ip_address(host)
+            return parts.scheme in {"http", "https"}
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and len(host) <= _MAX_HOST and _HOST.fullmatch(host) is not None

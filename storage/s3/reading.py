@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Self
 
-from storage.s3.answers import DRIVER_ERRORS, meaning, read_sizes, refusal
+from storage.s3.answers import driver_errors, meaning, read_sizes, refusal
 from storage.s3.client import Client
 from storage.s3.connection import Connection
 from storage.s3.heads import Head
@@ -28,7 +28,7 @@ class Read:
         try:
             request = await self._signatures.request(self._key)
             self._connection, head = await self._client.ask(_ranged(request, self._range))
-        except DRIVER_ERRORS as error:
+        except driver_errors() as error:
             raise meaning(error) from error
         try:
             size = _size(head, self._range)
@@ -59,6 +59,17 @@ class Read:
         connection, self._connection = self._connection, None
         if connection is not None:
             self._client.leave(connection)
+
+
+async def check_listing(client: Client, signatures: Signatures) -> None:
+    """Raise what it means that the bucket cannot be listed."""
+    try:
+        connection, head = await client.ask(await signatures.listing() + b"\r\n")
+    except driver_errors() as error:
+        raise meaning(error) from error
+    client.leave(connection)
+    if not head.ok:
+        raise refusal(head.status, head.body, head.fields.get("Retry-After"))
 
 
 def _ranged(request: bytes, byte_range: ByteRange | None) -> bytes:

@@ -4,17 +4,15 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import quote, urlencode, urlsplit
 
-from botocore.auth import S3SigV4QueryAuth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import RefreshableCredentials
-from botocore.exceptions import NoCredentialsError
 from cachetools import LRUCache
 
 from storage.errors import ObjectNotFound, StoreForbidden
+from storage.s3.answers import NO_CREDENTIALS
 from storage.s3.config import S3Config
 from storage.store import MAX_PRESIGNED_LIFE, PresignedUrl
 
@@ -24,8 +22,22 @@ PRESIGNED_KEPT: Final = 1000  # URLs of some 1.5 KB; signing one takes 0.1 ms of
 PRESIGNED_LENGTH: Final = 8000  # characters of a URL that every recipient should take (RFC 9110, section 4.1)
 PRESIGNED_STEPS: Final = 10  # of a URL's life; within one of them it stays the same
 
+_ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _FIELD_VALUE: Final = re.compile(r"[ -~]+")
 _EMPTY: Final = hashlib.sha256(b"").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class StaticCredentials:
+    """What is configured, under the names of botocore's own."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    token: str | None = field(repr=False)
+
+    async def get_frozen_credentials(self) -> Self:
+        """Return what does not change."""
+        return self
 
 
 class Signed(NamedTuple):
@@ -43,11 +55,11 @@ class Signatures:
     def __init__(
         self, config: S3Config, credentials: Any, *, clock: Callable[[], float], target: str = "", fields: str = ""
     ) -> None:
-        """Take the bucket, the credentials (botocore's, which renew themselves) and a clock in Unix seconds.
+        """Take the bucket, the credentials and a clock in Unix seconds.
 
         Args:
             config: Of the bucket.
-            credentials: None: there are none, and nothing can be signed.
+            credentials: Botocore's, which renew themselves, or `StaticCredentials`; None: nothing can be signed.
             clock: In Unix seconds.
             target: What comes before the path of a request: the store, where a proxy is asked for it.
             fields: Unsigned fields for every request, each with its end of line.
@@ -67,8 +79,14 @@ class Signatures:
         call = (key, credentials.access_key, credentials.token)
         signed, now = self._signed.get(call), self._clock()
         if signed is None or not 0 <= now - signed.made < SIGNED_LIFE:
-            signed = self._signed[call] = Signed(self._sign(key, credentials, now), now)
+            path = urlsplit(object_url(self._config, key)).path
+            signed = self._signed[call] = Signed(self._sign(path, credentials, now), now)
         return signed.head
+
+    async def listing(self) -> bytes:
+        """Return a ``GET`` for a list of one object of the bucket, up to its last field."""
+        path = quote(urlsplit(self._config.bucket_url).path, safe="/~") or "/"
+        return self._sign(path, await self._frozen(), self._clock(), query="list-type=2&max-keys=1")
 
     async def presign(self, key: str, life: int, overrides: Mapping[str, str]) -> PresignedUrl | None:
         """Sign a URL as of the last tenth of its life: the same until the next one."""
@@ -79,54 +97,82 @@ class Signatures:
         if url is None:
             if not all(map(_FIELD_VALUE.fullmatch, overrides.values())):
                 return None
-            auth = S3SigV4QueryAuth(credentials, "s3", self._config.region)
-            url = self._presigned[call] = _presigned(auth, object_url(self._config, key), overrides, began, lasts)
+            unsigned = object_url(self._config, key)
+            url = self._presigned[call] = self._sign_url(unsigned, credentials, overrides, began, lasts)
         if self._must_renew_within(began + lasts) or len(url) > PRESIGNED_LENGTH:
             return None
         return PresignedUrl(url, began + lasts)
 
     def _must_renew_within(self, moment: int) -> bool:
         """Whether the credentials end before ``moment``, in Unix seconds: with them, everything that they signed."""
-        renewed = isinstance(self._credentials, RefreshableCredentials)
-        return renewed and self._credentials.refresh_needed(moment - self._clock())
+        ends_within = getattr(self._credentials, "refresh_needed", None)  # only what is renewed has it
+        return ends_within is not None and ends_within(moment - self._clock())
 
     async def _frozen(self) -> Any:
         if self._credentials is None:
-            raise NoCredentialsError
+            raise StoreForbidden(NO_CREDENTIALS)
         return await self._credentials.get_frozen_credentials()
 
-    def _sign(self, key: str, credentials: Any, now: float) -> bytes:
-        path = urlsplit(object_url(self._config, key)).path
+    def _sign(self, path: str, credentials: Any, now: float, query: str = "") -> bytes:
         moment = f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
         signed = {"host": self._host, "x-amz-content-sha256": _EMPTY, "x-amz-date": moment}
         if credentials.token:
             signed["x-amz-security-token"] = credentials.token
-        fields = {**signed, "authorization": authorization(path, signed, credentials, self._config.region)}
+        fields = {**signed, "authorization": authorization(path, signed, credentials, self._config.region, query)}
         if not all(map(_FIELD_VALUE.fullmatch, fields.values())):
             raise StoreForbidden("The credentials cannot be sent.")
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        return f"GET {self._target}{path} HTTP/1.1\r\n{lines}accept-encoding: identity\r\n{self._fields}".encode()
+        what = f"{path}?{query}" if query else path
+        return f"GET {self._target}{what} HTTP/1.1\r\n{lines}accept-encoding: identity\r\n{self._fields}".encode()
+
+    def _sign_url(self, url: str, credentials: Any, overrides: Mapping[str, str], began: int, lasts: int) -> str:
+        """Return ``url`` with a signature as of ``began``."""
+        moment = f"{datetime.fromtimestamp(began, UTC):%Y%m%dT%H%M%SZ}"
+        scope = _scope(moment, self._config.region)
+        query = {
+            **overrides,
+            "X-Amz-Algorithm": _ALGORITHM,
+            "X-Amz-Credential": f"{credentials.access_key}/{scope}",
+            "X-Amz-Date": moment,
+            "X-Amz-Expires": str(lasts),
+            "X-Amz-SignedHeaders": "host",
+        }
+        if credentials.token:
+            query["X-Amz-Security-Token"] = credentials.token
+        pairs = urlencode(query, quote_via=quote, safe="")
+        ordered = "&".join(sorted(pairs.split("&")))
+        canonical = f"GET\n{urlsplit(url).path}\n{ordered}\nhost:{self._host}\n\nhost\nUNSIGNED-PAYLOAD"
+        return f"{url}?{pairs}&X-Amz-Signature={_signature(canonical, moment, scope, credentials.secret_key)}"
 
 
-def authorization(path: str, signed: Mapping[str, str], credentials: Any, region: str) -> str:
-    """Return the field that authorizes a ``GET`` without a query (Signature Version 4, of S3: the path is as it is).
+def authorization(path: str, signed: Mapping[str, str], credentials: Any, region: str, query: str = "") -> str:
+    """Return the field that authorizes a ``GET`` (Signature Version 4, of S3: the path is as it is).
 
     Args:
         path: Percent-encoded.
         signed: The fields that are signed, in lower case and in order.
         credentials: With ``access_key`` and ``secret_key``.
         region: Of the bucket.
+        query: Percent-encoded and in order.
     """
     moment, names = signed["x-amz-date"], ";".join(signed)
-    scope = f"{moment[:8]}/{region}/s3/aws4_request"
+    scope = _scope(moment, region)
     fields = "".join(f"{name}:{value}\n" for name, value in signed.items())
-    canonical = f"GET\n{path}\n\n{fields}\n{names}\n{_EMPTY}".encode()
-    digest = hashlib.sha256(canonical).hexdigest()
-    key = f"AWS4{credentials.secret_key}".encode()
-    for part in (*scope.split("/"), f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{digest}"):
+    canonical = f"GET\n{path}\n{query}\n{fields}\n{names}\n{_EMPTY}"
+    signature = _signature(canonical, moment, scope, credentials.secret_key)
+    return f"{_ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+
+
+def _scope(moment: str, region: str) -> str:
+    return f"{moment[:8]}/{region}/s3/aws4_request"
+
+
+def _signature(canonical: str, moment: str, scope: str, secret: str) -> str:
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    key = f"AWS4{secret}".encode()
+    for part in (*scope.split("/"), f"{_ALGORITHM}\n{moment}\n{scope}\n{digest}"):
         key = hmac.digest(key, part.encode(), "sha256")
-    credential = f"{credentials.access_key}/{scope}"
-    return f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={key.hex()}"
+    return key.hex()
 
 
 def object_url(config: S3Config, key: str) -> str:
@@ -154,22 +200,3 @@ def presigned_window(now: float, life: int) -> tuple[int, int]:
         raise ValueError(f"a presigned URL lives from 1 to {MAX_PRESIGNED_LIFE} seconds")
     step = max(1, life // PRESIGNED_STEPS)
     return int(now // step) * step, life + step
-
-
-def _presigned(auth: S3SigV4QueryAuth, url: str, overrides: Mapping[str, str], began: int, lasts: int) -> str:
-    """Return ``url`` with a signature as of ``began``: `add_auth` would take the time of day, and log what it signs."""
-    request = AWSRequest(method="GET", url=url)
-    request.context["timestamp"] = datetime.fromtimestamp(began, UTC).strftime("%Y%m%dT%H%M%SZ")
-    query = {
-        **overrides,
-        "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
-        "X-Amz-Credential": auth.scope(request),
-        "X-Amz-Date": request.context["timestamp"],
-        "X-Amz-Expires": str(lasts),
-        "X-Amz-SignedHeaders": "host",
-    }
-    if auth.credentials.token:
-        query["X-Amz-Security-Token"] = auth.credentials.token
-    request.url = f"{url}?{urlencode(query, quote_via=quote, safe='')}"
-    signature = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
-    return f"{request.url}&X-Amz-Signature={signature}"

@@ -1,18 +1,18 @@
 """The store itself: a bucket, with its clients for reads and for everything else."""
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession, get_session
-from botocore.httpsession import get_cert_path
-from botocore.utils import get_environ_proxies
+import certifi
 
 from storage.errors import ObjectNotFound, StoreForbidden
 from storage.s3.answers import translated
@@ -21,22 +21,23 @@ from storage.s3.config import S3Config
 from storage.s3.dialling import Dialler, Proxy
 from storage.s3.hedging import Hedging
 from storage.s3.pool import Pool
-from storage.s3.reading import Read
-from storage.s3.signing import Signatures
+from storage.s3.reading import Read, check_listing
+from storage.s3.signing import Signatures, StaticCredentials
 from storage.s3.uploads import Uploads
 from storage.store import ByteRange, ObjectMeta, ObjectReader, PresignedUrl
 
 REQUEST_TIMEOUT: Final = 120.0  # seconds for one whole request that is not a read; the largest carries one part
-REQUEST_ATTEMPTS: Final = 2  # within one operation: it may take many requests, and one of them meets a 503
-WRITE_CONNECTIONS: Final = 32
 
 
 class S3Store:
-    """A bucket; use it within ``async with``, which opens the connections it needs."""
+    """A bucket; use it within ``async with``.
+
+    botocore takes a fourth of a start and of the memory of a process that only reads. It is loaded with the first
+    write, unless it has to look for the credentials.
+    """
 
     backend: ClassVar[str] = "s3"
 
-    _client: Any
     _signatures: Signatures
     _reads: Client
 
@@ -49,17 +50,15 @@ class S3Store:
         self._hedging = hedging or Hedging()
         self._uploads = Uploads(self._call, conditional=config.conditional_writes, digest=not config.on_aws)
         self._resources = AsyncExitStack()
+        self._opening = asyncio.Lock()
+        self._session: Any = None
+        self._client: Any = None
 
     async def __aenter__(self) -> Self:
-        session = get_session()
-        if self._config.access_key_id and self._config.secret_access_key:
-            session.set_credentials(
-                self._config.access_key_id, self._config.secret_access_key, self._config.session_token
-            )
         async with AsyncExitStack() as stack:
-            self._client = await stack.enter_async_context(_client(session, self._config))
-            credentials = await session.get_credentials()
-            dialler = _dialler(self._config, await asyncio.to_thread(_trusted, session))
+            credentials, authorities = await self._identity()
+            trusted = await asyncio.to_thread(ssl.create_default_context, cafile=authorities)
+            dialler = _dialler(self._config, trusted)
             self._signatures = Signatures(
                 self._config, credentials, clock=self._clock, target=dialler.target, fields=dialler.fields
             )
@@ -108,7 +107,7 @@ class S3Store:
 
     async def check(self) -> None:
         """List one key: without that permission a missing object could not be told from a forbidden one."""
-        await self._call("list_objects_v2", MaxKeys=1)
+        await check_listing(self._reads, self._signatures)
 
     async def presign(
         self, key: str, *, life: int, content_type: str, content_disposition: str, cache_control: str
@@ -125,7 +124,34 @@ class S3Store:
     async def _call(self, operation: str, **parameters: Any) -> Any:
         with translated():
             async with asyncio.timeout(REQUEST_TIMEOUT):
-                return await getattr(self._client, operation)(Bucket=self._config.bucket, **parameters)
+                client = self._client or await self._opened()
+                return await getattr(client, operation)(Bucket=self._config.bucket, **parameters)
+
+    async def _identity(self) -> tuple[Any, str]:
+        """Return the credentials, and the file of the authorities that are trusted, both as botocore takes them."""
+        config = self._config
+        if config.access_key_id and config.secret_access_key and not _has_profiles():
+            static = StaticCredentials(config.access_key_id, config.secret_access_key, config.session_token)
+            return static, os.environ.get("AWS_CA_BUNDLE") or certifi.where()
+        driver = await self._driver()
+        return await self._session.get_credentials(), driver.trusted_authorities(self._session)
+
+    async def _driver(self) -> Any:
+        """Load what is loaded late, in a thread, and begin its session."""
+        driver = await asyncio.to_thread(import_module, "storage.s3.driver")
+        if self._session is None:
+            self._session = driver.open_session(self._config)
+        return driver
+
+    async def _opened(self) -> Any:
+        """Return the client, opened by the first call of all."""
+        async with self._opening:
+            if self._client is None:
+                driver = await self._driver()
+                await asyncio.to_thread(driver.load_model, self._session)
+                opening = driver.open_client(self._session, self._config)
+                self._client = await self._resources.enter_async_context(opening)
+            return self._client
 
     async def _may_exist(self, key: str) -> bool:
         try:
@@ -141,36 +167,26 @@ class R2Store(S3Store):
     backend = "r2"
 
 
-def _client(session: AioSession, config: S3Config) -> AbstractAsyncContextManager[Any]:
-    checksums = "when_supported" if config.on_aws else "when_required"  # R2 and others refuse the newer ones
-    options = AioConfig(
-        signature_version="s3v4",
-        s3={"addressing_style": "path" if config.path_style else "virtual"},
-        connect_timeout=config.connect_timeout,
-        read_timeout=config.read_timeout,
-        max_pool_connections=WRITE_CONNECTIONS,
-        retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
-        request_checksum_calculation=checksums,
-        response_checksum_validation=checksums,
-    )
-    client: AbstractAsyncContextManager[Any] = session.create_client(
-        "s3", region_name=config.region, endpoint_url=config.endpoint, config=options
-    )
-    return client
-
-
 def _dialler(config: S3Config, trusted: ssl.SSLContext) -> Dialler:
-    proxy = get_environ_proxies(config.bucket_url).get(urlsplit(config.bucket_url).scheme)  # as botocore does
     return Dialler(
         config.bucket_url,
         trusted=trusted,
-        proxy=Proxy(proxy) if proxy else None,
+        proxy=_proxy(config.bucket_url),
         connect_timeout=config.connect_timeout,
         silence=config.read_timeout,
         receive_buffer=config.receive_buffer,
     )
 
 
-def _trusted(session: AioSession) -> ssl.SSLContext:
-    """Return the certificates that botocore trusts: reads must not fail where writes work."""
-    return ssl.create_default_context(cafile=session.get_config_variable("ca_bundle") or get_cert_path(verify=True))
+def _proxy(url: str) -> Proxy | None:
+    """Return what the environment says is between us and a URL, as botocore reads it."""
+    parts = urlsplit(url)
+    found = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+    return Proxy(found) if found else None
+
+
+def _has_profiles() -> bool:
+    """Whether there are files of AWS's own tools, which may say more than our settings: only botocore reads them."""
+    files = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
+    named = any(name in os.environ for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"))
+    return named or any(Path(os.environ.get(name, usual)).expanduser().exists() for name, usual in files.items())

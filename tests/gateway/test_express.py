@@ -274,3 +274,16 @@ async def one(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     head = await reader.readuntil(b"\r\n\r\n")
     length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
     return head, await reader.readexactly(int(length.partition(b":")[2]))
+
+
+async def test_of_too_many_answers_those_not_asked_for_longest_go(
+    scene: Scene, at_once: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.answers.MAX_ANSWERS", 2)
+    (_, older), (_, newer) = await hot(scene), await hot(scene)
+    await scene.nobody.get(older)
+    _, newest = await hot(scene)
+    at_once.clear()
+    for url in (newest, older, newer):
+        await scene.nobody.get(url)
+    assert at_once == [True, True, False]

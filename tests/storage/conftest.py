@@ -96,4 +96,4 @@ def aws_session(s3_description: Loader, monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
-    monkeypatch.setattr("storage.s3.store.get_session", session)
+    monkeypatch.setattr("storage.s3.driver.get_session", session)

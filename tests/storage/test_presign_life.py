@@ -87,13 +87,13 @@ async def test_whatever_differs_has_a_url_of_its_own(store: S3Store) -> None:
 
 async def test_what_is_kept_is_signed_once_and_bounded(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
     signed: list[str] = []
-    sign = signing._presigned
+    sign = signing._signature
 
-    def counting(auth: object, url: str, *rest: Any) -> str:
-        signed.append(url)
-        return sign(auth, url, *rest)
+    def counting(canonical: str, *rest: Any) -> str:
+        signed.append(canonical)
+        return sign(canonical, *rest)
 
-    monkeypatch.setattr(signing, "_presigned", counting)
+    monkeypatch.setattr(signing, "_signature", counting)
     for number in range(PRESIGNED_KEPT + 10):
         await presigned(store, f"media/{number}")
         await presigned(store, f"media/{number}")
