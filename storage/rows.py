@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, exists, select, update
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.errors import RecordConflict
@@ -41,11 +41,7 @@ class Upserted:
 
 def insert(connection: AsyncConnection) -> Any:
     """Return the dialect's INSERT, which knows ON CONFLICT."""
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert
-    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 a thirtieth of a start; only where it is used
-
-    return postgresql.insert
+    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
 
 
 async def insert_new(connection: AsyncConnection, new: list[dict[str, Any]]) -> set[str]:

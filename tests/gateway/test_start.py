@@ -14,7 +14,7 @@ DRIVERS = (
     *("aiobotocore", "aiohttp", "alembic", "av", "botocore", "PIL", "pypdfium2"),
     *("cryptography", "dbos", "jwt", "psycopg", "websockets"),
 )
-NOT_FOR_READING = {*DRIVERS, "anyio._backends._asyncio", "ingest.worker", "sqlalchemy.dialects.postgresql"}
+NOT_FOR_READING = {*DRIVERS, "anyio._backends._asyncio", "ingest.worker"}
 
 
 @pytest.mark.parametrize("module", ["gateway.app", "gateway.serving"])
