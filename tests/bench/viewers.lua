@@ -8,7 +8,7 @@ function setup(thread)
   threads = threads + 1
 end
 
-local requests, limits, total = {}, {}, 0
+local requests, limits, total, longest = {}, {}, 0, 0
 
 function init(arguments)
   for line in io.lines(arguments[1]) do
@@ -22,6 +22,12 @@ function init(arguments)
     limits[#limits + 1] = total
   end
   math.randomseed(tonumber(arguments[2]) + number)
+  longest = 2 * tonumber(arguments[3])
+end
+
+-- For how many milliseconds somebody looks at what has come.
+function delay()
+  return math.random(0, longest)
 end
 
 function request()

@@ -1,6 +1,9 @@
 """``python -m tests.bench.viewers``: a thousand viewers over a mixed catalogue, at the gateway and at nginx in turn.
 
 Most look at thumbnails, some at photographs, a few watch films by range, and all of them mostly at what is popular.
+Each looks at what has come before asking again. Without that pause (``--pause 0``) the load is as much as the servers
+can take, but times say little: the generator reads 8 KiB of a connection before it turns to the other 999, so that a
+photograph takes sixty turns of it, and some viewers of nginx wait for seconds as well.
 """
 
 import argparse
@@ -64,6 +67,8 @@ class Plan:
     """Of each load."""
     rounds: int = 2
     viewers: int = 1000
+    pause: float = 1.0
+    """Seconds for which a viewer looks at what has come, in the middle."""
     exponent: float = 1.0
     """Of Zipf's law: the medium at rank r is asked for in proportion to r to the minus that."""
     targets: tuple[str, ...] = (RIVAL, "tuned", "cached")
@@ -223,6 +228,7 @@ class _Viewing:
             "--",
             str(listed),
             str(len(contender.loads)),
+            str(round(self.plan.pause * 1000)),
         ]
         before = contender.server.cpu_seconds()
         seen = json.loads(await run(command, seconds + _SLACK))
@@ -274,9 +280,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=plan.seconds, help="of each load")
     parser.add_argument("--rounds", type=int, default=plan.rounds)
     parser.add_argument("--viewers", type=int, default=plan.viewers)
+    parser.add_argument("--pause", type=float, default=plan.pause, help="seconds between two requests of a viewer")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"{' and '.join(plan.targets)}, or others")
     options = parser.parse_args()
-    plan = replace(plan, seconds=options.seconds, rounds=options.rounds, viewers=options.viewers)
+    plan = replace(plan, seconds=options.seconds, rounds=options.rounds)
+    plan = replace(plan, viewers=options.viewers, pause=options.pause)
     plan = replace(plan, targets=tuple(options.targets) or plan.targets)
     with TemporaryDirectory(prefix="media-gateway-bench-") as folder:
         result = asyncio.run(run_plan(plan, Path(folder)))
