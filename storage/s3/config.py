@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 CONNECT_TIMEOUT: Final = 5.0  # seconds for TCP and TLS
 READ_TIMEOUT: Final = 10.0  # seconds of silence, before the first byte and between two
-RECEIVE_BUFFER: Final = 128 * 1024  # bytes; the kernel would let that of a slow reader grow to megabytes
+RECEIVE_BUFFER: Final = 256 * 1024  # bytes; the kernel would let that of a slow reader grow to megabytes
 
 _LABEL: Final = r"(?!-)[A-Za-z\d-]{1,63}(?<!-)"
 _HOST: Final = re.compile(rf"({_LABEL}\.)*{_LABEL}\.?")
