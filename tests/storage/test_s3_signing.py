@@ -2,10 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from botocore.auth import S3SigV4Auth
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 from hypothesis import given
@@ -70,6 +70,24 @@ def test_a_signature_is_the_same_as_botocore_makes(key: str, access_key: str, se
             signed[name] = headers[name]
 
     assert authorization(path, signed, wanted, "eu-west-1") == headers["authorization"]
+
+
+@given(
+    key=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40),
+    disposition=st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=40),
+    token=st.none() | st.text("abcXYZ0123456789+/=", min_size=1, max_size=60),
+)
+async def test_a_presigned_url_is_signed_as_botocore_signs_it(key: str, disposition: str, token: str | None) -> None:
+    wanted = credentials(token=token)
+    overrides = {"response-content-disposition": disposition, "response-cache-control": "private, max-age=5"}
+    presigned = await Signatures(CONFIG, Credentials(wanted), clock=Clock()).presign(key, 900, overrides)
+    assert presigned is not None
+    url, _, signature = presigned.url.partition("&X-Amz-Signature=")
+    request = AWSRequest(method="GET", url=url)
+    request.context["timestamp"] = parse_qs(urlsplit(url).query)["X-Amz-Date"][0]
+    auth = S3SigV4QueryAuth(wanted, "s3", "eu-west-1")
+
+    assert signature == auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
 
 
 @pytest.mark.parametrize(
