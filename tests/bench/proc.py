@@ -68,6 +68,11 @@ def descriptors(pid: int) -> Counter[str]:
     return Counter(_kind(link) for link in _links(pid))
 
 
+def is_open(pid: int, file: Path) -> int:
+    """Return how many descriptors of a file a process has."""
+    return sum(link == str(file) for link in _links(pid))
+
+
 def connections(pid: int, port: int) -> int:
     """Return how many TCP connections a process has to a port."""
     rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
