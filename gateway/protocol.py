@@ -25,7 +25,7 @@ class Express(Protocol):
 
     def answer(
         self, method: bytes, target: bytes, fields: Fields, peer: str, server_fields: Fields
-    ) -> Sequence[bytes] | None:
+    ) -> Sequence[bytes | memoryview] | None:
         """Return what to write for a request without a body, or None: it is for the application."""
 
 
@@ -63,7 +63,7 @@ class Corked:
             waiting, self._waiting = self._waiting, b""
             self.send(waiting)
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | memoryview) -> None:
         """Send now what the kernel takes, and leave the rest to the event loop."""
         transport = self._transport
         if self._socket is None or transport.get_write_buffer_size() or transport.is_closing():

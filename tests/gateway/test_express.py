@@ -176,6 +176,18 @@ class TestItEnds:
         assert not any(at_once)
 
 
+@pytest.mark.parametrize("fields", [{}, {"Range": "bytes=1-"}, {"Range": "bytes=-300000"}], ids=str)
+async def test_a_body_that_no_socket_takes_at_once_arrives_whole(
+    scene: Scene, at_once: list[bool], fields: dict[str, str]
+) -> None:
+    message, url = await hot(scene, size=MAX_BODY)
+    for _ in range(3):
+        answer = await scene.nobody.get(url, headers=fields)
+    assert at_once[-1]
+    start = len(message.body) - int(answer.headers["content-length"])
+    assert answer.content == message.body[start:]
+
+
 Requests = Callable[[str], bytes]
 
 
