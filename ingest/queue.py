@@ -4,20 +4,17 @@ DBOS keeps the jobs. A job's *attempt* is a workflow of its own, enqueued with a
 occupies no worker.
 """
 
-import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import suppress
-from contextvars import copy_context
 from dataclasses import dataclass
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from storage.database import BUSY_TIMEOUT, CONNECT_TIMEOUT, POOL_TIMEOUT, sync_url
+from ingest.queue_connections import Connections
+from storage.database import BUSY_TIMEOUT, sync_url
 from storage.errors import RecordsUnavailable
 from storage.records import InTransaction
 
@@ -36,8 +33,6 @@ DELETE = "delete"
 PURGE = "purge"
 QUEUE_OF = {INGEST: HIGH, PROCESS: FILMS, DELETE: LOW, PURGE: PURGES}
 """Where a job waits that is done again; whatever is processed again among the films, where nothing is urgent."""
-T = TypeVar("T")
-APPLICATION = "media-gateway"
 APPLICATION_VERSION = "1"  # fixed: a new release takes over the jobs of the old one
 PRIORITY = 10
 UPKEEP = 100  # the priority of what can wait for all else
@@ -45,9 +40,6 @@ PRIORITIES = (PRIORITY, UPKEEP)
 DEAD = ("ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 WAITING = ("ENQUEUED", "DELAYED")
 DONE = ("SUCCESS", "CANCELLED")
-CONNECTIONS = 4
-CLIENT_CONNECTIONS = 5  # of DBOS's own
-
 
 COUNTED = 100_000
 """Jobs of a queue that are counted: who asks how it is going must not wait for an answer about millions."""
@@ -92,12 +84,9 @@ class Queue:
 
     def __init__(self, url: str, *, records_url: str, busy_timeout: float = BUSY_TIMEOUT) -> None:
         """Take both URLs, and the seconds that a writer waits for SQLite's one write lock."""
-        self._url = sync_url(url)
-        self._dbos: DBOSClient | None = None
-        self._opening = Lock()
-        self._threads = ThreadPoolExecutor(CONNECTIONS + CLIENT_CONNECTIONS, thread_name_prefix="queue")
-        self._shared = self._url == sync_url(records_url)
-        self._engine = _open_engine(self._url, busy_timeout)
+        self._shared = sync_url(url) == sync_url(records_url)
+        self._connections = Connections(sync_url(url), busy_timeout)
+        self._engine = self._connections.engine
         self._table = "workflow_status" if self._engine.dialect.name == "sqlite" else "dbos.workflow_status"
 
     async def __aenter__(self) -> Self:
@@ -106,8 +95,7 @@ class Queue:
 
     async def __aexit__(self, *_: object) -> None:
         """Close the connections."""
-        await self._in_thread(self._close)
-        self._threads.shutdown(wait=False)
+        await self._connections.aclose()
 
     async def within(self, kind: str, queue: str = HIGH, *, delay: float = 0.0) -> InTransaction | None:
         """Return what writes jobs inside the records' transaction, or None where the queue lives elsewhere.
@@ -116,7 +104,7 @@ class Queue:
         """
         if not self._shared:
             return None
-        client = self._dbos if self._dbos is not None else await self._in_thread(self._client)
+        client = await self._connections.opened_client()
         options = _options(kind, queue, delay=delay)
 
         def write(connection: Connection, subjects: Sequence[str]) -> None:
@@ -155,7 +143,7 @@ class Queue:
 
         def write() -> None:
             client = self._client()
-            from dbos import error  # noqa: PLC0415 see `_client`
+            from dbos import error  # noqa: PLC0415 see `Connections.client`
 
             # In a transaction of ours: the client's own waits for a locked database without end.
             with suppress(error.DBOSQueueDeduplicatedError), self._engine.begin() as connection:
@@ -229,50 +217,14 @@ class Queue:
 
         await self._ask(look)
 
+    def _client(self) -> "DBOSClient":
+        return self._connections.client()
+
     async def _ask(self, question: Any) -> Any:
         try:
-            return await self._in_thread(question)
+            return await self._connections.run(question)
         except (SQLAlchemyError, OSError) as error:
             raise RecordsUnavailable("The job queue's database is unavailable.") from error
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, call)
-
-    def _close(self) -> None:
-        if self._dbos is not None:
-            self._dbos.destroy()
-        self._engine.dispose()
-
-    def _client(self) -> "DBOSClient":
-        """Return what writes and reads jobs; opened in a thread, by whoever comes first.
-
-        With all that it imports it takes a tenth of a start, and who only reads media never needs it.
-        """
-        with self._opening:
-            if self._dbos is None:
-                from dbos import DBOSClient  # noqa: PLC0415 see above
-
-                self._dbos = DBOSClient(
-                    system_database_url=self._url,
-                    application_name=APPLICATION,
-                    retry_connection_errors=False,
-                    lazy=True,
-                    system_database_pool_size=CLIENT_CONNECTIONS,
-                )
-            return self._dbos
-
-
-def _open_engine(url: str, busy_timeout: float) -> Engine:
-    sqlite = make_url(url).get_backend_name() == "sqlite"
-    arguments = {"timeout": busy_timeout} if sqlite else {"connect_timeout": CONNECT_TIMEOUT}
-    return create_engine(
-        url,
-        pool_size=CONNECTIONS,
-        max_overflow=0,
-        pool_timeout=POOL_TIMEOUT,
-        pool_pre_ping=True,
-        connect_args=arguments,
-    )
 
 
 def processing_queue(content_type: str) -> str:

@@ -14,7 +14,6 @@ import structlog
 from dbos import DBOS, DBOSConfig
 
 from ingest.queue import (
-    APPLICATION,
     APPLICATION_VERSION,
     DEAD,
     DELETE,
@@ -31,6 +30,7 @@ from ingest.queue import (
     Job,
     Queue,
 )
+from ingest.queue_connections import APPLICATION
 from ingest.workflows import Workflows
 from storage.database import sync_url
 from storage.errors import MediaError

@@ -7,7 +7,8 @@ from typing import Any
 from dbos import DBOSClient
 from sqlalchemy import Connection, Engine, Index, create_engine, inspect, text
 
-from ingest.queue import APPLICATION, APPLICATION_VERSION, HIGH, INGEST, PRIORITY
+from ingest.queue import APPLICATION_VERSION, HIGH, INGEST, PRIORITY
+from ingest.queue_connections import APPLICATION
 from storage.database import sync_url
 from storage.schema import messages, objects, variants
 

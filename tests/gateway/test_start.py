@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from pathlib import Path
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -25,19 +24,12 @@ def test_drivers_are_loaded_where_they_are_used_and_not_before(module: str) -> N
 
 
 @pytest.fixture(params=["files", "bucket"])
-def store(request: pytest.FixtureRequest, moto_url: str) -> dict[str, str]:
+def store(request: pytest.FixtureRequest) -> dict[str, str]:
     """Where objects are, as the environment says it."""
     if request.param == "files":
         return {}
-    bucket = f"bucket-{uuid4().hex}"
-    httpx.put(f"{moto_url}/{bucket}").raise_for_status()
-    return {
-        "MEDIA_STORAGE_BACKEND": "s3",
-        "AWS_S3_BUCKET": bucket,
-        "AWS_ENDPOINT_URL_S3": moto_url,
-        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-    }
+    bucket: dict[str, str] = request.getfixturevalue("s3")
+    return bucket
 
 
 async def test_a_process_that_is_ready_and_idle_has_loaded_what_it_reads_by(
