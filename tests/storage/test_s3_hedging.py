@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -115,52 +115,41 @@ async def test_an_answer_that_is_not_late_is_not_asked_for_twice(start: Start, o
     assert (outcomes, len(server.requests)) == ([], 2)
 
 
-async def test_the_first_request_may_come_first_after_all(outcomes: list[str]) -> None:
-    both = asyncio.Event()
-    requests = 0
+@asynccontextmanager
+async def answering_the_second_first(answer: bytes, outcomes: list[str]) -> AsyncIterator[S3Store]:
+    """A store that answers the first request only after it has answered the second, with these bytes."""
+    answered, requests = asyncio.Event(), 0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal requests
         await reader.readuntil(b"\r\n\r\n")
         requests += 1
         if requests == 1:
-            await both.wait()
+            await answered.wait()
             writer.write(OBJECT)
         else:
-            both.set()
+            writer.write(answer)
+            await writer.drain()
+            answered.set()
         await reader.read()
         writer.close()
 
     async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
         described = ScriptedStore(always(), port=server.sockets[0].getsockname()[1])
         async with S3Store(described.config(), hedging=seasoned(outcomes, floor=0.01)) as store:
-            assert await read(store) == b"content"
+            yield store
 
-            await until(lambda: store._reads._pool.taken == 1)
+
+async def test_the_first_request_may_come_first_after_all(outcomes: list[str]) -> None:
+    async with answering_the_second_first(b"", outcomes) as store:
+        assert await read(store) == b"content"
+        await until(lambda: store._reads._pool.taken == 1)
     assert outcomes == ["lost"]
 
 
 async def test_a_store_that_is_busy_for_the_second_may_still_have_an_answer_for_the_first(outcomes: list[str]) -> None:
-    refused, requests = asyncio.Event(), 0
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal requests
-        await reader.readuntil(b"\r\n\r\n")
-        requests += 1
-        if requests == 1:
-            await refused.wait()
-            writer.write(OBJECT)
-        else:
-            writer.write(BUSY)
-            await writer.drain()
-            refused.set()
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
-        described = ScriptedStore(always(), port=server.sockets[0].getsockname()[1])
-        async with S3Store(described.config(), hedging=seasoned(outcomes, floor=0.01)) as store:
-            assert await read(store) == b"content"
+    async with answering_the_second_first(BUSY, outcomes) as store:
+        assert await read(store) == b"content"
     assert outcomes == ["lost"]
 
 
