@@ -23,6 +23,7 @@ from ingest import queue_schema
 from storage.database import open_engine, writing
 from storage.migrations import upgrade
 
+HEALTH_PATIENCE = 30  # seconds; after uvicorn's own 5 a machine that is short of processors kills who serves
 RESTART_PAUSE = 1.0  # seconds before a worker that died is started again
 BACKLOG = 4096  # connections that may wait to be accepted
 
@@ -75,6 +76,7 @@ def serve(settings: Settings, *, host: str, port: int, workers: int) -> None:
         server_header=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=settings.gateway.graceful_timeout,
+        timeout_worker_healthcheck=HEALTH_PATIENCE,
     )
 
 

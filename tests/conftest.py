@@ -17,7 +17,7 @@ from gateway.signing import Signer
 from ingest.simulator import Endpoints, Simulator, serve
 from storage.database import Database, open_engine
 from tests.databases import Databases, databases
-from tests.running import ACCESS_TOKEN, API_KEY, NO_TLS, SIGNING_KEY, serving, settings_for
+from tests.running import ACCESS_TOKEN, API_KEY, NO_TLS, PATIENCE, SIGNING_KEY, serving, settings_for
 
 # A busy machine is no fault: no example has a deadline, and none is slow to make.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -118,7 +118,7 @@ def start_gateway(tmp_path: Path, sqlite_databases: Databases) -> StartGateway:
             sqlite_databases.new(path)
         async with (
             serving(create_app(settings_for(path, **variables)), http=LeanProtocol) as url,
-            httpx.AsyncClient(base_url=url, headers={"X-API-Key": API_KEY}, timeout=30, verify=NO_TLS) as client,
+            httpx.AsyncClient(base_url=url, headers={"X-API-Key": API_KEY}, timeout=PATIENCE, verify=NO_TLS) as client,
         ):
             yield Gateway(url, client, path, Signer({"k1": SIGNING_KEY.encode()}, public_url=url))
 

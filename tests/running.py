@@ -38,7 +38,7 @@ DEFAULTS = {
 # Trusts nobody: tests speak in plain text, and reading the public authorities takes a tenth of a second each time.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 T = TypeVar("T")
-PATIENCE = 30.0  # seconds to wait for a state that comes for certain
+PATIENCE = 100.0  # seconds to wait for a state that comes for certain
 
 
 def environment(path: Path, **variables: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tests.gateway.scene import OpenScene, Scene
-from tests.running import NO_TLS, eventually, free_port
+from tests.running import NO_TLS, PATIENCE, eventually, free_port
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx"
 TEMPLATE = SHIPPED / "templates" / "media-gateway.conf.template"
@@ -179,4 +179,4 @@ async def accelerated(
 
 
 def _client(url: str, headers: httpx.Headers | None = None) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=url, headers=headers, timeout=30, verify=NO_TLS)
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=PATIENCE, verify=NO_TLS)

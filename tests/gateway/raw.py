@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-PATIENCE = 30.0  # seconds
+PATIENCE = 100.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)

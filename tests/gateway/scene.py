@@ -19,7 +19,7 @@ from ingest.simulator import Content, Faults, Medium, Simulator
 from ingest.tasks import Tasks
 from storage.record import Processing, StoredObject
 from tests.conftest import Gateway, Provider
-from tests.running import NO_TLS, settings_for
+from tests.running import NO_TLS, PATIENCE, settings_for
 
 SIZE = 1000  # bytes, as in the examples of RFC 9110 section 14
 IMMUTABLE = "max-age=86400, private, immutable, no-transform"
@@ -158,7 +158,7 @@ def scenes(start_gateway: Callable[..., AbstractAsyncContextManager[Gateway]], p
         variables = provider.variables | variables
         async with (
             start_gateway(**variables) as gateway,
-            httpx.AsyncClient(base_url=gateway.url, timeout=30, verify=NO_TLS) as nobody,
+            httpx.AsyncClient(base_url=gateway.url, timeout=PATIENCE, verify=NO_TLS) as nobody,
         ):
             yield Scene(gateway, provider, nobody, variables)
 

@@ -20,7 +20,7 @@ from tests.gateway.layers import LAYERS, Layer, LayerName, open_layer
 from tests.gateway.problems import problem_type
 from tests.gateway.raw import exchange
 from tests.gateway.scene import IMMUTABLE, SIZE, Message, OpenScene, Scene
-from tests.running import NO_TLS
+from tests.running import NO_TLS, PATIENCE
 
 NEVER = {"set-cookie", "transfer-encoding", "content-encoding", "vary", "surrogate-control", "expires", "pragma"}
 UNSTORED: set[LayerName] = {"provider", "growing"}
@@ -38,7 +38,7 @@ async def layer(request: pytest.FixtureRequest, open_scene: OpenScene, s3: dict[
     """Every layer in turn, asked by the CDN."""
     async with open_layer(request.param, partial(open_scene, **ACCESS), s3) as opened:
         url = opened.scene.gateway.url
-        async with httpx.AsyncClient(base_url=url, headers=CDN, timeout=30, verify=NO_TLS) as edge:
+        async with httpx.AsyncClient(base_url=url, headers=CDN, timeout=PATIENCE, verify=NO_TLS) as edge:
             yield replace(opened, reader=edge)
 
 

@@ -29,7 +29,7 @@ from gateway.middleware import Observed
 from gateway.throttle import MAX_FIELDS, MAX_FIELDS_SIZE, Cause, Throttle, toll_of, too_many_requests
 from tests.gateway import raw
 from tests.gateway.problems import problem_type
-from tests.running import NO_TLS, serving
+from tests.running import NO_TLS, PATIENCE, serving
 
 SECOND = 1_000_000_000
 PROXY = Networks.parse("127.0.0.1")
@@ -57,7 +57,7 @@ class Scene:
     async def get(self, path: str, address: str = "192.0.2.1", **fields: str) -> httpx.Response:
         """Ask as a client with that address."""
         headers = {"X-Forwarded-For": address} | {name.replace("_", "-"): value for name, value in fields.items()}
-        async with httpx.AsyncClient(base_url=self.url, verify=NO_TLS, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=self.url, verify=NO_TLS, timeout=PATIENCE) as client:
             return await client.get(path, headers=headers)
 
     async def statuses(self, path: str, times: int, address: str = "192.0.2.1") -> list[int]:

@@ -18,7 +18,7 @@ from storage.pilot import Order
 from storage.spool import Spools
 from storage.store import CHUNK_SIZE
 
-PATIENCE = 30.0  # seconds for what comes for certain
+PATIENCE = 100.0  # seconds for what comes for certain
 NAME = hashlib.sha256(b"a medium").hexdigest()
 REF = MediaRef(workspace_id="w", provider_media_id="m")
 ORDER = Order(ref=REF, declared_type="image/jpeg")
