@@ -33,7 +33,7 @@ MEASURED: Mapping[str, Measured] = MappingProxyType(
         "processing a photograph": Measured(0.3, "s of CPU", "photographs: processed, of 2 MP"),
         "processing a second of film": Measured(0.72, "s of CPU", "docs/decisions.md, Films"),
         "processing a second of sound": Measured(0.02, "s of CPU", "docs/decisions.md, Sound"),
-        "an HTTP process": Measured(116 * MB, "bytes", "memory: serve, bucket"),
+        "an HTTP process": Measured(77 * MB, "bytes", "memory: serve, bucket"),
         "an idle connection": Measured(9.0 * KB, "bytes", "memory"),
         "a stream": Measured(579 * KB, "bytes", "memory: from the bucket to a slow client"),
         "a cached record": Measured(6.5 * KB, "bytes", "memory"),
