@@ -74,7 +74,6 @@ class LeanProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse, and refuse a header that does not end."""
-        self._idle_since = None
         super().data_received(data)
         if self._head_due is None and self._is_idle():
             self._await_head()
@@ -94,7 +93,7 @@ class LeanProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to measure a header, without the scope that only the application needs."""
         self.url, self.headers, self.expect_100_continue = b"", [], False
-        self._in_head, self._head_size = True, 0
+        self._in_head, self._head_size, self._idle_since = True, 0, None
 
     def on_headers_complete(self) -> None:
         """Answer the request at once, or begin it."""

@@ -136,6 +136,31 @@ async def test_a_connection_whose_requests_are_answered_at_once_is_closed_when_n
     assert app.ended == 0
 
 
+async def test_a_request_in_the_same_packet_has_the_time_that_the_application_needs() -> None:
+    looked, may_end = asyncio.Event(), asyncio.Event()
+
+    class Watched(Knowing):
+        def _answer_at_once(self) -> bool:
+            return self.url == b"/" and super()._answer_at_once()
+
+        def _check_idle(self) -> None:
+            super()._check_idle()
+            looked.set()
+
+    class Slow(App):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                await may_end.wait()
+            await super().__call__(scope, receive, send)
+
+    async with connected(Slow(), Watched) as (_, client):
+        await asyncio.get_running_loop().sock_sendall(client, REQUEST + REQUEST.replace(b"GET /", b"GET /slow"))
+        async with asyncio.timeout(PATIENCE):
+            await looked.wait()
+        may_end.set()
+        assert await received(client) > len(Known().answer()[0])
+
+
 async def test_a_connection_whose_requests_are_answered_at_once_stays_while_they_come() -> None:
     now = 100.0
     protocol = Knowing.__new__(Knowing)
