@@ -68,7 +68,7 @@ def descriptors(pid: int) -> Counter[str]:
     return Counter(_kind(link) for link in _links(pid))
 
 
-def is_open(pid: int, file: Path) -> int:
+def times_open(pid: int, file: Path) -> int:
     """Return how many descriptors of a file a process has."""
     return sum(link == str(file) for link in _links(pid))
 
