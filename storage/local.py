@@ -111,7 +111,8 @@ class LocalStore:
 
     def _publish(self, temp: Path, path: Path) -> bool:
         for _ in range(PUBLISH_ATTEMPTS):
-            with suppress(FileNotFoundError):  # a racing delete took the parent between these two calls
+            # A racing delete took the parent between these calls, or within mkdir, between its finding it and is_dir.
+            with suppress(FileNotFoundError, FileExistsError):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if _link(temp, path):
                     self._sync_parents(path)

@@ -223,6 +223,23 @@ async def test_a_delete_that_takes_the_directory_away_does_not_fail_a_racing_put
     assert await read(store, "media/1/a") == b"content"
 
 
+async def test_a_delete_that_takes_the_directory_away_while_it_is_made_does_not_fail_a_racing_put(
+    store: LocalStore, root: Path, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, removals = os.mkdir, iter([True, True, False])
+    await store.put("media/0", make_file(b""), content_type=PLAIN)  # so that the only one to make is the parent
+
+    def make_between_two_deletes(path: Path, mode: int = 0o777) -> None:
+        if path == root / "media/1" and next(removals, False):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        make(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", make_between_two_deletes)
+
+    assert await store.put("media/1/a", make_file(b"content"), content_type=PLAIN) is True
+    assert await read(store, "media/1/a") == b"content"
+
+
 async def test_puts_and_deletes_in_one_directory_do_not_disturb_each_other(
     store: LocalStore, make_file: MakeFile
 ) -> None:
