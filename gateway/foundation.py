@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-import httpx
 from prometheus_client import CollectorRegistry
 
 from gateway.cdn import open_purger
@@ -27,6 +26,7 @@ from ingest.whatsapp.accounts import Accounts
 from ingest.whatsapp.budget import MAX_REMEMBERED, BudgetedOrigin
 from ingest.whatsapp.client import WhatsAppClient
 from ingest.workspaces import Workspace
+from storage.authorities import Authorities
 from storage.database import Database, open_engine
 from storage.flights import Flights
 from storage.local import LocalStore
@@ -165,9 +165,9 @@ async def open_origin(workspaces: Iterable[Workspace], metrics: Metrics) -> Asyn
     accounts = [(workspace.provider, workspace.account) for workspace in workspaces if workspace.account is not None]
     origins: dict[str, BudgetedOrigin] = {}
     async with AsyncExitStack() as stack:
-        trusted = httpx.create_ssl_context(trust_env=False) if accounts else None
+        authorities = Authorities()
         for provider, account in accounts:
-            client = WhatsAppClient(provider, account, observe=metrics.provider_call, ssl_context=trusted)
+            client = WhatsAppClient(provider, account, observe=metrics.provider_call, authorities=authorities)
             origins[account.workspace_id] = BudgetedOrigin(
                 await stack.enter_async_context(client),
                 breaker=provider.profile.breaker,

@@ -1,6 +1,5 @@
 """Fetches media from the WhatsApp Cloud API: resolve the ID, download from where it says, believe neither."""
 
-import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -14,6 +13,7 @@ from ingest.whatsapp.answers import Resolved, parse_resolved
 from ingest.whatsapp.dialling import GuardedBackend, GuardedTransport, Resolver, system_resolver
 from ingest.whatsapp.exchange import Exchange, read_answer, read_body, time_limit
 from ingest.whatsapp.provider import Account, Provider
+from storage.authorities import Authorities
 from storage.errors import (
     OriginBusy,
     OriginError,
@@ -65,7 +65,7 @@ class WhatsAppClient:
         account: Whose media it fetches; no other workspace's.
         observe: Told of every resolve and download.
         resolver: Looks up host names.
-        ssl_context: Whom to trust; None: the public authorities.
+        authorities: Whom to trust; None: the public ones.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class WhatsAppClient:
         *,
         observe: Observe = _unobserved,
         resolver: Resolver = system_resolver,
-        ssl_context: ssl.SSLContext | None = None,
+        authorities: Authorities | None = None,
     ) -> None:
         self._provider = provider
         self._account = account
         self._observe = observe
-        self._transport = GuardedTransport(GuardedBackend(provider.allow_inward, resolver), ssl_context=ssl_context)
+        self._transport = GuardedTransport(GuardedBackend(provider.allow_inward, resolver), authorities)
         self._exchange = Exchange(
             self._transport, attempts=provider.profile.attempts, connect_timeout=provider.timeouts.connect
         )

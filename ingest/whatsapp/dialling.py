@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 import httpcore
 import httpx
 
+from storage.authorities import Authorities
 from storage.errors import OriginFailed
 
 META_HOSTS = "lookaside.fbsbx.com,.fbsbx.com,.fbcdn.net"
@@ -188,15 +189,27 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 class GuardedTransport(httpx.AsyncHTTPTransport):
     """HTTP/1.1 over a `GuardedBackend`; no proxy, and nothing else from the environment."""
 
-    def __init__(self, backend: GuardedBackend, *, ssl_context: ssl.SSLContext | None = None) -> None:
-        context = ssl_context or httpx.create_ssl_context(trust_env=False)
-        super().__init__(verify=context, trust_env=False)
-        # httpx has no parameter for the network backend; it is this attribute that a test pins.
-        self._pool = httpcore.AsyncConnectionPool(
+    def __init__(self, backend: GuardedBackend, authorities: Authorities | None = None) -> None:
+        super().__init__(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), trust_env=False)  # which trusts nobody
+        self._backend = backend
+        self._authorities = authorities or Authorities()
+        self._is_trusting = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request; the first one waits until the authorities are read."""
+        context = await self._authorities.context()
+        if not self._is_trusting:
+            self._pool = self._connections(context)
+            self._is_trusting = True
+        return await super().handle_async_request(request)
+
+    def _connections(self, context: ssl.SSLContext) -> httpcore.AsyncConnectionPool:
+        # httpx has no parameter for the network backend; it is its attribute for this that a test pins.
+        return httpcore.AsyncConnectionPool(
             ssl_context=context,
             max_connections=MAX_CONNECTIONS,
             keepalive_expiry=KEEPALIVE_SECONDS,
-            network_backend=backend,
+            network_backend=self._backend,
         )
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import ssl
 from base64 import b64encode
 from functools import partial
 from typing import Final
@@ -10,6 +9,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from aiohappyeyeballs import AddrInfoType, start_connection
 
+from storage.authorities import Authorities
 from storage.errors import StoreUnavailable
 from storage.s3.connection import Connection
 
@@ -39,7 +39,7 @@ class Dialler:
         self,
         url: str,
         *,
-        trusted: ssl.SSLContext,
+        trusted: Authorities,
         proxy: Proxy | None,
         connect_timeout: float,
         silence: float,
@@ -49,7 +49,7 @@ class Dialler:
 
         Args:
             url: Of the store; only scheme, host and port matter.
-            trusted: The certificates that a store, or a proxy, may have.
+            trusted: Who vouches for a store, or a proxy.
             proxy: What to go through.
             connect_timeout: Seconds for TCP, proxy and TLS.
             silence: Seconds for which the store may say nothing while something is waited for.
@@ -99,10 +99,10 @@ class Dialler:
 
     async def _prepare(self, connection: Connection, hop: SplitResult) -> None:
         if hop.scheme == "https":
-            await connection.secure(self._trusted, hop.hostname)
+            await connection.secure(await self._trusted.context(), hop.hostname)
         if self._proxy is not None and self._store.scheme == "https":
             await self._tunnel(connection, self._proxy)
-            await connection.secure(self._trusted, self._store.hostname)
+            await connection.secure(await self._trusted.context(), self._store.hostname)
 
     async def _tunnel(self, connection: Connection, proxy: Proxy) -> None:
         """Have the proxy connect us with the store (RFC 9110, section 9.3.6)."""

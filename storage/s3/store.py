@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import ssl
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
@@ -12,8 +11,7 @@ from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import certifi
-
+from storage.authorities import Authorities
 from storage.errors import ObjectNotFound, StoreForbidden
 from storage.s3.answers import translated
 from storage.s3.client import Client
@@ -57,8 +55,7 @@ class S3Store:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             credentials, authorities = await self._identity()
-            trusted = await asyncio.to_thread(ssl.create_default_context, cafile=authorities)
-            dialler = _dialler(self._config, trusted)
+            dialler = _dialler(self._config, authorities)
             self._signatures = Signatures(
                 self._config, credentials, clock=self._clock, target=dialler.target, fields=dialler.fields
             )
@@ -127,14 +124,14 @@ class S3Store:
                 client = self._client or await self._opened()
                 return await getattr(client, operation)(Bucket=self._config.bucket, **parameters)
 
-    async def _identity(self) -> tuple[Any, str]:
-        """Return the credentials, and the file of the authorities that are trusted, both as botocore takes them."""
+    async def _identity(self) -> tuple[Any, Authorities]:
+        """Return the credentials and who is trusted, both as botocore takes them."""
         config = self._config
         if config.access_key_id and config.secret_access_key and not _has_profiles():
             static = StaticCredentials(config.access_key_id, config.secret_access_key, config.session_token)
-            return static, os.environ.get("AWS_CA_BUNDLE") or certifi.where()
+            return static, Authorities(os.environ.get("AWS_CA_BUNDLE"))
         driver = await self._driver()
-        return await self._session.get_credentials(), driver.trusted_authorities(self._session)
+        return await self._session.get_credentials(), Authorities(driver.trusted_authorities(self._session))
 
     async def _driver(self) -> Any:
         """Load what is loaded late, in a thread, and begin its session."""
@@ -167,7 +164,7 @@ class R2Store(S3Store):
     backend = "r2"
 
 
-def _dialler(config: S3Config, trusted: ssl.SSLContext) -> Dialler:
+def _dialler(config: S3Config, trusted: Authorities) -> Dialler:
     return Dialler(
         config.bucket_url,
         trusted=trusted,

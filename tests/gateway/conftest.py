@@ -32,7 +32,8 @@ def s3(moto_url: str) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def no_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare the provider's client from reading the public authorities: the simulator speaks in plain text."""
+    """Spare all clients from reading the public authorities: tests speak in plain text."""
+    monkeypatch.setattr("storage.authorities.ssl.create_default_context", lambda **_: NO_TLS)
     monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: NO_TLS)
 
 

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.whatsapp.dialling import META_HOSTS, GuardedBackend, GuardedTransport, HostRules, is_public
+from storage.authorities import Authorities
 from storage.errors import OriginFailed
 
 
@@ -306,23 +307,23 @@ def certificate(name: str, folder: Path) -> Path:
 
 
 @pytest.fixture
-def tls(tmp_path: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server that proves to be media.example, and a client that believes it."""
+def tls(tmp_path: Path) -> tuple[ssl.SSLContext, Authorities]:
+    """A server that proves to be media.example, and who vouches for it."""
     path = certificate("media.example", tmp_path)
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server.load_cert_chain(path)
-    return server, ssl.create_default_context(cafile=path)
+    return server, Authorities(path)
 
 
 async def test_tls_is_about_the_name_and_not_the_address(
-    listener: Listener, tls: tuple[ssl.SSLContext, ssl.SSLContext]
+    listener: Listener, tls: tuple[ssl.SSLContext, Authorities]
 ) -> None:
-    server, client = tls
+    server, authorities = tls
     seen: list[str | None] = []
     server.sni_callback = lambda _socket, name, _context: seen.append(name)
     names = Names(["127.0.0.1"], ["127.0.0.1"])
     backend = GuardedBackend(lambda _host, _port: True, names)
-    async with listener(server) as port, GuardedTransport(backend, ssl_context=client) as transport:
+    async with listener(server) as port, GuardedTransport(backend, authorities) as transport:
         response = await transport.handle_async_request(httpx.Request("GET", f"https://media.example:{port}/"))
         await response.aclose()
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
