@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import Select, exists, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.errors import RecordConflict
@@ -40,8 +40,8 @@ class Upserted:
 
 
 def insert(connection: AsyncConnection) -> Any:
-    """Return the dialect's INSERT, which knows ON CONFLICT."""
-    return sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    """Return the dialect's INSERT, which knows ON CONFLICT; no other dialect than the one in use is loaded."""
+    return import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert
 
 
 async def insert_new(connection: AsyncConnection, new: list[dict[str, Any]]) -> set[str]:

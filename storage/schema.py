@@ -25,6 +25,8 @@ from sqlalchemy import (
     text,
 )
 
+# Conditions of indices stand in the history alone (revisions 0001 and 0004): said here for one database, each process
+# loads what SQLAlchemy knows of that database, with its drivers, whatever it uses itself.
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -64,7 +66,6 @@ def _in_utc(value: datetime | None) -> datetime | None:
     return value.astimezone(UTC) if value is not None else None
 
 
-_DOOMED = text("deleted_at IS NOT NULL")
 UNFINISHED = text("status <> 'completed' AND deleted_at IS NULL")
 """The condition of an index; a question that is to use it has to have it word for word."""
 
@@ -94,7 +95,7 @@ objects = Table(
     Column("deleted_at", UTCDateTime),
     UniqueConstraint("workspace_id", "sha256"),
     UniqueConstraint("key", "backend"),
-    Index("ix_objects_doomed", "deleted_at", sqlite_where=_DOOMED, postgresql_where=_DOOMED),
+    Index("ix_objects_doomed", "deleted_at"),  # where it is not null
     Index("ix_objects_recipe", "recipe", "id"),
 )
 
@@ -131,12 +132,7 @@ messages = Table(
     Index("ix_messages_page", "created_at", "message_id"),
     Index("ix_messages_workspace_page", "workspace_id", "created_at", "message_id"),
     Index("ix_messages_status_page", "status", "created_at", "message_id"),
-    Index(
-        "ix_messages_unfinished",
-        *("status", "expires_at", "object_id", "updated_at"),
-        sqlite_where=UNFINISHED,
-        postgresql_where=UNFINISHED,
-    ),
+    Index("ix_messages_unfinished", "status", "expires_at", "object_id", "updated_at"),  # where it is UNFINISHED
 )
 
 variants = Table(

@@ -11,7 +11,7 @@ from tests.running import command, environment, free_port, process, started
 
 DRIVERS = (
     *("aiobotocore", "aiohttp", "alembic", "av", "botocore", "PIL", "pypdfium2"),
-    *("cryptography", "dbos", "jwt", "psycopg", "websockets"),
+    *("cryptography", "dbos", "jwt", "psycopg", "sqlalchemy.dialects.postgresql", "websockets"),
 )
 NOT_FOR_READING = {*DRIVERS, "anyio._backends._asyncio", "ingest.worker"}
 
