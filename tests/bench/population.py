@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dbos import DBOSClient
-from sqlalchemy import Connection, Engine, Index, create_engine, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, text
 
 from ingest.queue import APPLICATION_VERSION, HIGH, INGEST, PRIORITY
 from ingest.queue_connections import APPLICATION
@@ -73,20 +73,29 @@ def _in_bulk(connection: Connection) -> Iterator[None]:
     else:
         connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
         connection.exec_driver_sql("SET LOCAL maintenance_work_mem = '1GB'")
-    indexes: list[Index] = [*messages.indexes, *objects.indexes]
-    for index in indexes:
-        index.drop(connection)
+    indexes = _indexes(connection)
+    for name in indexes:
+        connection.exec_driver_sql(f"DROP INDEX {name}")
     for name, _ in triggers:
         connection.exec_driver_sql(f"DROP TRIGGER {name}")
     yield
-    for index in indexes:
-        index.create(connection)
+    for definition in indexes.values():
+        connection.exec_driver_sql(definition)
     connection.exec_driver_sql(
         "INSERT INTO tallies (status, error, is_stored, media) "
         "SELECT status, error, object_id IS NOT NULL, count(*) FROM messages GROUP BY 1, 2, 3"
     )
     for _, statement in triggers:
         connection.exec_driver_sql(statement)
+
+
+def _indexes(connection: Connection) -> dict[str, str]:
+    """Return what makes each index again, as the database has written it down: the schema has no conditions."""
+    catalogue = (
+        "name, sql FROM sqlite_master" if connection.dialect.name == "sqlite" else "indexname, indexdef FROM pg_indexes"
+    )
+    named = {index.name for table in (messages, objects) for index in table.indexes}
+    return {name: definition for name, definition in connection.execute(text(f"SELECT {catalogue}")) if name in named}
 
 
 def _insert(connection: Connection, table: str, count: int, values: Values, source: str = "") -> None:
