@@ -236,11 +236,11 @@ async def _forever(work: Callable[[], Awaitable[None]], interval: float) -> None
 
 
 def _slots(concurrency: int, processors: int, purges: int) -> dict[str, int]:
-    """Return how many jobs of each queue run at once."""
+    """Return how many jobs of each queue are taken at once."""
     return {
         HIGH: concurrency,
         LOW: max(1, concurrency // 2),
-        PROCESSING: processors,
+        PROCESSING: 2 * processors,  # the next ones wait for a child, or it would wait for the next look into the queue
         FILMS: max(1, processors - 1),
         PURGES: purges,
     }
