@@ -42,7 +42,9 @@ class Corked:
     def send(self, data: bytes | memoryview) -> None:
         """Send now what the kernel takes, and leave the rest to the event loop."""
         transport = self._transport
-        if self._socket is None or transport.get_write_buffer_size() or transport.is_closing():
+        if transport.is_closing():  # the number of its socket may be another's by now
+            return
+        if self._socket is None or transport.get_write_buffer_size():
             transport.write(data)
             return
         try:
