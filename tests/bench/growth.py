@@ -34,6 +34,7 @@ ASKED = 50  # times a question is asked in each round; the slow ones less
 TURN = 0.25  # seconds
 HISTORY = 200  # messages whose URLs are asked for at once
 BATCH = 20  # messages of a webhook
+USED = 10_000  # media that are looked at
 
 Question = Callable[[], Awaitable[object]]
 
@@ -93,7 +94,17 @@ async def _asked_of(records: Records, renditions: Renditions, count: int) -> dic
 
     position = Cursor(NOON - timedelta(days=30), "")
     day = timedelta(days=1)
+    # What is looked at is a part of what there is: as many media at either size, wherever they lie.
+    used = [chance.randrange(count) for _ in range(USED)]
+    await _look_at(used, records, renditions)
+
+    def used_id() -> str:
+        return population.message_id(chance.choice(used))
+
     return {
+        "record in use": lambda: records.get(used_id()),
+        "variants in use": lambda: renditions.of(population.object_id(chance.choice(used) // 2)),
+        "urls of a history in use": lambda: records.get_many([used_id() for _ in range(HISTORY)]),
         "record": lambda: records.get(any_id()),
         "variants": lambda: renditions.of(any_object()),
         "urls of a history": lambda: records.get_many([any_id() for _ in range(HISTORY)]),
@@ -113,6 +124,13 @@ async def _asked_of(records: Records, renditions: Renditions, count: int) -> dic
         "sweep: feed": records.forget_changes,
         "sweep: tallies": records.fold_tallies,
     }
+
+
+async def _look_at(numbers: list[int], records: Records, renditions: Renditions) -> None:
+    """Have the database read what its memory shall hold, as others would have before."""
+    for number in numbers:
+        await records.get(population.message_id(number))
+        await renditions.of(population.object_id(number // 2))
 
 
 async def _timed(question: Question) -> list[tuple[float, float]]:
