@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,6 +89,30 @@ async def eventually(question: Callable[[], Awaitable[T | None]], seconds: float
         while not (answer := await question()):
             await asyncio.sleep(0.05)
     return answer
+
+
+@dataclass
+class Turns:
+    """How often others had their turn."""
+
+    taken: int = 0
+
+
+@asynccontextmanager
+async def turns_of_others() -> AsyncIterator[Turns]:
+    """Count the turns of the event loop that somebody else has meanwhile."""
+    turns = Turns()
+
+    async def take() -> None:
+        while True:
+            await asyncio.sleep(0)
+            turns.taken += 1
+
+    taking = asyncio.create_task(take())
+    try:
+        yield turns
+    finally:
+        taking.cancel()
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from typing import Final, cast
 
 from storage.errors import StoreUnavailable
 from storage.s3.heads import Head, HeadReader
+from storage.store import CHUNK_SIZE
 
-PIECE: Final = 256 * 1024  # bytes of a body that are read at once
+PIECE: Final = 4 * CHUNK_SIZE  # bytes of a body that are read at once
 PIECES_IN_A_ROW: Final = 8  # that one reader gets before others have their turn
 
 
@@ -24,7 +25,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, *, silence: float) -> None:
         """Take for how many seconds the store may be silent."""
-        self._loop, self._silence = asyncio.get_running_loop(), silence
+        self._loop = asyncio.get_running_loop()
+        self._silence = silence
         self._transport: asyncio.Transport | None = None
         self._socket: int | None = None
         """What may be read past the event loop; None: there is TLS in between."""
@@ -32,7 +34,8 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
         self._waiter: asyncio.Future[None] | None = None
-        self._reader: HeadReader | None = None  # of the head that is due
+        self._reader: HeadReader | None = None
+        """Of the head that is due."""
         self._head: Head | None = None
         self._pieces: deque[bytes] = deque()
         self._in_a_row = 0
@@ -48,6 +51,8 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self.closed: asyncio.Future[None] = self._loop.create_future()
         """Done when the socket is."""
+
+    # What the event loop calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -75,6 +80,8 @@ class Connection(asyncio.Protocol):
         self._fail(StoreUnavailable("The object store closed the connection."))
         if not self.closed.done():
             self.closed.set_result(None)
+
+    # What a reader calls.
 
     @property
     def usable(self) -> bool:
@@ -164,6 +171,8 @@ class Connection(asyncio.Protocol):
         self._fail(StoreUnavailable("The connection was closed."))
         if self._transport is not None:
             self._transport.abort()
+
+    # The rest is our own.
 
     def _take_head(self, reader: HeadReader, data: bytes) -> None:
         found = reader.feed(data)

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
-from botocore.httpsession import get_cert_path
 
 from storage.s3.config import S3Config
 
@@ -21,10 +20,10 @@ def open_session(config: S3Config) -> AioSession:
     return session
 
 
-def trusted_authorities(session: AioSession) -> str:
-    """Return the file of certificates that botocore trusts: reads must not fail where writes work."""
+def trusted_authorities(session: AioSession) -> str | None:
+    """Return the file of certificates that botocore is told to trust: reads must not fail where writes work."""
     configured: str | None = session.get_config_variable("ca_bundle")
-    return configured or str(get_cert_path(verify=True))
+    return configured
 
 
 def load_model(session: AioSession) -> None:

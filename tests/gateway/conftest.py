@@ -1,5 +1,6 @@
 """Scenes for HTTP tests: a gateway over a simulated provider, with local files or a bucket."""
 
+import ssl
 from collections.abc import AsyncIterator
 from functools import partial
 from uuid import uuid4
@@ -33,8 +34,7 @@ def s3(moto_url: str) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def no_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare all clients from reading the public authorities: tests speak in plain text."""
-    monkeypatch.setattr("storage.authorities.ssl.create_default_context", lambda **_: NO_TLS)
-    monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: NO_TLS)
+    monkeypatch.setattr(ssl, "create_default_context", lambda **_: NO_TLS)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """How the pieces of a body come from the socket of a store: what is there at once, and nobody to the cost of others."""
 
-import asyncio
 import fcntl
 import os
 import termios
@@ -13,7 +12,7 @@ from storage.errors import StoreUnavailable
 from storage.s3 import S3Store
 from storage.s3 import connection as reading
 from storage.s3.connection import PIECES_IN_A_ROW, Connection
-from tests.running import until
+from tests.running import turns_of_others, until
 from tests.storage.scripted import always, response, scripted_store
 
 PIECE = 1000
@@ -40,24 +39,15 @@ def waiting(connection: Connection) -> int:
 
 
 async def test_what_is_there_is_read_at_once_but_others_have_their_turn(store: S3Store) -> None:
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
     async with store.open("k") as reader:
         first = await anext(reader.chunks)
         await until(lambda: len(first) + waiting(connection_of(store)) == len(BODY))
-        watching = asyncio.create_task(others())
-        rest = [piece async for piece in reader.chunks]
-        watching.cancel()
+        async with turns_of_others() as turns:
+            rest = [piece async for piece in reader.chunks]
 
     assert first + b"".join(rest) == BODY
-    assert len(rest) // PIECES_IN_A_ROW - 1 <= turns <= len(rest) // PIECES_IN_A_ROW + 1
-    assert turns > 0
+    assert len(rest) // PIECES_IN_A_ROW - 1 <= turns.taken <= len(rest) // PIECES_IN_A_ROW + 1
+    assert turns.taken > 0
 
 
 async def test_the_last_piece_ends_where_the_body_does(monkeypatch: pytest.MonkeyPatch) -> None:

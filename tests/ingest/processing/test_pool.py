@@ -1,6 +1,5 @@
 """A hostile medium costs the step that it attacks, whatever it does there; real children, really attacked."""
 
-import asyncio
 import hashlib
 from contextlib import aclosing
 
@@ -9,6 +8,7 @@ import pytest
 from ingest.processing.children import PoolUnavailable
 from ingest.processing.pool import Failed, Finished
 from tests.ingest.processing.pools import TEXT, OpenPool
+from tests.running import turns_of_others
 
 MEBI = 1024 * 1024
 
@@ -143,15 +143,6 @@ async def test_a_full_disk_is_nobodys_fault(open_pool: OpenPool) -> None:
 async def test_the_loop_goes_on_while_children_work(open_pool: OpenPool) -> None:
     """A child that spins stalls no timer of the parent."""
     observed = open_pool(seconds=1.0)
-    ticks = 0
-
-    async def tick() -> None:
-        nonlocal ticks
-        while True:
-            await asyncio.sleep(0)
-            ticks += 1
-
-    ticking = asyncio.create_task(tick())
-    await observed.process("spin")
-    ticking.cancel()
-    assert ticks > 1000
+    async with turns_of_others() as turns:
+        await observed.process("spin")
+    assert turns.taken > 1000
